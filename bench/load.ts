@@ -1,0 +1,128 @@
+/**
+ * The load generator: opens websocket connections on plain TCP sockets and counts what arrives. A process of its own, so
+ * that its work is not in the figures of what it measures.
+ *
+ * Alone: npx tsx bench/load.ts --url ws://127.0.0.1:8080/ws --connections 1000   prints a line of JSON each second.
+ */
+import { pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+import { type Connection, type ConnectionOptions, openConnection } from "./connection.js";
+import { answer } from "./rpc.js";
+
+export interface OpenOptions extends ConnectionOptions {
+  connections: number;
+  /** How many handshakes are under way at a time; 100 by default. */
+  concurrency?: number;
+}
+
+export interface Counts {
+  /** Connections that are open now. */
+  open: number;
+  /** Messages on all connections together, and on those that got the fewest and the most. */
+  messages: number;
+  fewest: number;
+  most: number;
+  /** Messages below `smallBelowBytes`. */
+  small: number;
+  payloadBytes: number;
+  /** Reads from sockets; messages per read say how well the sender gathered its writes. */
+  reads: number;
+  /** How often each close code came; 1006 where there was none. */
+  closes: Record<string, number>;
+}
+
+const connections: Connection[] = [];
+
+export const methods = {
+  /** Opens connections beside those that are open, and returns when all of them have joined. */
+  async open(options: OpenOptions): Promise<void> {
+    let left = options.connections;
+    const openSome = async () => {
+      while (left > 0) {
+        left -= 1;
+        connections.push(await openConnection(options));
+      }
+    };
+    const lanes = Math.min(options.concurrency ?? 100, options.connections);
+    await Promise.all(Array.from({ length: lanes }, openSome));
+  },
+
+  reset(): void {
+    for (const connection of connections) connection.reset();
+  },
+
+  counts,
+
+  /**
+   * Waits until every connection has so many messages since the last `reset`, or until nothing has come for a while.
+   *
+   * @returns the counts at that moment
+   */
+  async waitFor(wanted: { messages: number; stallMilliseconds: number }): Promise<Counts> {
+    let before = counts();
+    let lastProgress = performance.now();
+    for (;;) {
+      const now = counts();
+      if (now.fewest >= wanted.messages) return now;
+      if (now.messages > before.messages) lastProgress = performance.now();
+      if (performance.now() - lastProgress > wanted.stallMilliseconds) return now;
+      before = now;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  },
+
+  /** Microseconds from write to read of every message since the last `reset`, where `sample` was asked for. */
+  latencies(): number[] {
+    return connections.flatMap((connection) => connection.latencies);
+  },
+
+  close(): void {
+    for (const connection of connections) connection.destroy();
+    connections.length = 0;
+  },
+};
+
+function counts(): Counts {
+  const total: Counts = { open: 0, messages: 0, fewest: 0, most: 0, small: 0, payloadBytes: 0, reads: 0, closes: {} };
+  let fewest = Number.POSITIVE_INFINITY;
+  for (const { counter, reads, closeCode } of connections) {
+    total.messages += counter.messages;
+    total.small += counter.small;
+    total.payloadBytes += counter.payloadBytes;
+    total.reads += reads;
+    total.most = Math.max(total.most, counter.messages);
+    fewest = Math.min(fewest, counter.messages);
+    if (closeCode === undefined) total.open += 1;
+    else total.closes[closeCode] = (total.closes[closeCode] ?? 0) + 1;
+  }
+  total.fewest = connections.length === 0 ? 0 : fewest;
+  return total;
+}
+
+async function runAlone(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      url: { type: "string", default: "ws://127.0.0.1:8080/ws" },
+      connections: { type: "string", default: "1" },
+      protocol: { type: "string" },
+      first: { type: "string" },
+      "ready-text": { type: "string" },
+      sample: { type: "boolean", default: false },
+    },
+  });
+  await methods.open({
+    url: values.url,
+    connections: Number(values.connections),
+    protocol: values.protocol,
+    firstMessage: values.first,
+    readyText: values["ready-text"],
+    sample: values.sample,
+  });
+  setInterval(() => {
+    process.stdout.write(`${JSON.stringify({ ...counts(), latencies: methods.latencies() })}\n`);
+    methods.reset();
+  }, 1000);
+}
+
+if (process.send !== undefined) answer(methods);
+else if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) await runAlone();

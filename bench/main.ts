@@ -1,0 +1,125 @@
+/** The benchmarks: see README.md. Progress goes to standard error, the table or JSON to standard output. */
+import { parseArgs } from "node:util";
+import { createContext, requireGateway } from "./context.js";
+import { type BenchDatabase, openDatabase } from "./database.js";
+import { capture } from "./measures/capture.js";
+import { fanout } from "./measures/fanout.js";
+import { latency } from "./measures/latency.js";
+import { memory } from "./measures/memory.js";
+import { buildPrograms, stopAll } from "./processes.js";
+import { type Outcome, summarise, table } from "./report.js";
+import type { Operation } from "./writer.js";
+
+const measures = { fanout, capture, latency, memory };
+type MeasureName = keyof typeof measures;
+
+const usage = `usage: npx tsx bench/main.ts [fanout|capture|latency|memory|all]... [options]
+  --rounds N         rounds of floor and gateway, one after the other (default 5, with --quick 2)
+  --quick            shorter turns: a look, not a figure
+  --operation NAME   what is written: insert (default) or update
+  --self-check       sets the floor beside itself: all ratios have to be about 1
+  --json             prints JSON instead of a table`;
+
+interface Options {
+  names: MeasureName[];
+  rounds: number;
+  quick: boolean;
+  operation: Operation;
+  selfCheck: boolean;
+  json: boolean;
+}
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  let options: Options | "help";
+  try {
+    options = readOptions(process.argv.slice(2));
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n${usage}\n`);
+    return 2;
+  }
+  if (options === "help") {
+    process.stdout.write(`${usage}\n`);
+    return 0;
+  }
+  const interrupted = onInterrupt();
+  let database: BenchDatabase | undefined;
+  try {
+    if (!options.selfCheck) requireGateway();
+    await buildPrograms();
+    database = await openDatabase(progress);
+    return await run(options, database, interrupted);
+  } catch (error) {
+    process.stderr.write(`${interrupted.aborted ? "interrupted" : (error as Error).stack}\n`);
+    return interrupted.aborted ? 130 : 1;
+  } finally {
+    await stopAll();
+    await database?.stop();
+  }
+}
+
+function progress(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+async function run(options: Options, database: BenchDatabase, signal: AbortSignal): Promise<number> {
+  const { rounds, operation, selfCheck } = options;
+  const scale = options.quick ? 0.3 : 1;
+  const context = createContext({ scale, rounds, operation, selfCheck, progress, databaseUri: database.uriOf, signal });
+  const outcomes: Outcome[] = [];
+  for (const name of options.names) outcomes.push(await measures[name](context));
+
+  const summaries = outcomes.flatMap((outcome) => outcome.measurements.map(summarise));
+  const invalid = outcomes.flatMap((outcome) => outcome.invalid);
+  const doubts = outcomes.flatMap((outcome) => outcome.doubts);
+  if (options.json) {
+    process.stdout.write(
+      `${JSON.stringify({ ...options, node: process.version, summaries, invalid, doubts }, null, 2)}\n`,
+    );
+  } else {
+    process.stdout.write(`${table(summaries, selfCheck ? "second floor" : "gateway")}\n`);
+    for (const text of doubts) process.stdout.write(`doubtful: ${text}\n`);
+    for (const text of invalid) process.stdout.write(`INVALID: ${text}\n`);
+  }
+  return invalid.length === 0 ? 0 : 1;
+}
+
+/** @throws Error that says what is wrong */
+function readOptions(args: string[]): Options | "help" {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      rounds: { type: "string" },
+      quick: { type: "boolean", default: false },
+      operation: { type: "string", default: "insert" },
+      "self-check": { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  if (values.help) return "help";
+  const { quick, operation, json } = values;
+  const all = Object.keys(measures) as MeasureName[];
+  const unknown = positionals.find((name) => name !== "all" && !(name in measures));
+  if (unknown !== undefined) throw new Error(`there is no measure "${unknown}"`);
+  const rounds = Number(values.rounds ?? (quick ? 2 : 5));
+  if (!Number.isInteger(rounds) || rounds < 1) throw new Error("--rounds takes a whole number from 1 on");
+  if (operation !== "insert" && operation !== "update") throw new Error("--operation is insert or update");
+  const everything = positionals.length === 0 || positionals.includes("all");
+  const names = everything ? all : all.filter((name) => positionals.includes(name));
+  return { names, rounds, quick, operation, selfCheck: values["self-check"], json };
+}
+
+/** The first Ctrl-C or SIGTERM ends the run in order; a second one ends it at once. */
+function onInterrupt(): AbortSignal {
+  const interrupted = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      if (interrupted.signal.aborted) process.exit(130);
+      interrupted.abort();
+    });
+  }
+  return interrupted.signal;
+}

@@ -1,0 +1,106 @@
+import type { Context, Side, Turn, Writer } from "../context.js";
+import { cpuSeconds } from "../processes.js";
+import type { Outcome } from "../report.js";
+import { alternate } from "./alternate.js";
+
+/** Two freezes of so many events each are counted, after one to warm up. */
+const eventsPerFreeze = 15_000;
+const freezes = 2;
+const together = 500;
+/** The gateway takes a stream for dead that was silent for 6 s. */
+const longestFreezeSeconds = 5;
+/** When a process has used next to no CPU for so long, it has taken in all there is. */
+const quietMilliseconds = 400;
+const quietShare = 0.05;
+const limitMilliseconds = 60_000;
+
+interface Notes {
+  invalid: string[];
+  doubts: string[];
+}
+
+/** CPU per change stream event with nobody connected, beside the driver's bare loop. */
+export async function capture(context: Context): Promise<Outcome> {
+  const notes: Notes = { invalid: [], doubts: [] };
+  const figures = await alternate(context, "capture", (turn, side) => once(context, turn, side, notes));
+  return {
+    measurements: [
+      { name: "capture", what: "CPU per event", unit: "µs", ...figures, comparison: "ratio", target: 1.3 },
+    ],
+    ...notes,
+  };
+}
+
+async function once(context: Context, turn: Turn, side: Side, notes: Notes): Promise<number> {
+  const writer = await turn.writer(context.operation);
+  const isLoop = side === "floor" || context.selfCheck;
+  const loop = isLoop ? await turn.floorCapture() : undefined;
+  const server = loop === undefined ? await turn.server() : undefined;
+  const pid = (loop ?? server)?.pid as number;
+  const changes = Math.ceil(eventsPerFreeze * context.scale);
+
+  await drain(context, writer, pid, changes);
+  let cpu = 0;
+  for (let freeze = 0; freeze < freezes; freeze++) {
+    const drained = await drain(context, writer, pid, changes);
+    cpu += drained.cpu;
+    if (drained.frozenSeconds > longestFreezeSeconds) {
+      notes.doubts.push(`capture, ${side}: it was frozen for ${drained.frozenSeconds.toFixed(1)} s`);
+    }
+  }
+  const perEvent = (cpu / (freezes * changes)) * 1e6;
+
+  const written = (freezes + 1) * changes;
+  const seen = await loop?.call("events", undefined);
+  if (seen !== undefined && seen !== written) notes.invalid.push(`capture, ${side}: ${seen} of ${written} events came`);
+  if (server !== undefined && !(await reachesClients(context, turn, writer, server.port))) {
+    notes.invalid.push(`capture, ${side}: afterwards, a new connection did not get a new change`);
+  }
+  context.progress(`capture: ${side} ${perEvent.toFixed(2)} µs`);
+  return perEvent;
+}
+
+/**
+ * Freezes the process, writes, and lets it go: so it finds all events there, in batches as large as it asked for, and
+ * neither the writer's pace nor the database's has a part in the figure.
+ */
+async function drain(
+  context: Context,
+  writer: Writer,
+  pid: number,
+  changes: number,
+): Promise<{ cpu: number; frozenSeconds: number }> {
+  const before = cpuSeconds(pid);
+  process.kill(pid, "SIGSTOP");
+  let frozenSeconds: number;
+  try {
+    const written = await writer.call("write", { operation: context.operation, changes, together });
+    frozenSeconds = written.seconds;
+  } finally {
+    process.kill(pid, "SIGCONT");
+  }
+  return { cpu: (await cpuWhenQuiet(pid)) - before, frozenSeconds };
+}
+
+async function cpuWhenQuiet(pid: number): Promise<number> {
+  const deadline = performance.now() + limitMilliseconds;
+  let before = cpuSeconds(pid);
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, quietMilliseconds));
+    const now = cpuSeconds(pid);
+    if (now - before < (quietMilliseconds / 1000) * quietShare) return now;
+    if (performance.now() > deadline) throw new Error(`process ${pid} was still busy after ${limitMilliseconds} ms`);
+    before = now;
+  }
+}
+
+/**
+ * The gateway does not say how many events it took in. Changes arrive in order, so when one that is written now reaches
+ * a client at once, those before it have been handled.
+ */
+async function reachesClients(context: Context, turn: Turn, writer: Writer, port: number): Promise<boolean> {
+  const load = await turn.load({ port, connections: 1 });
+  await writer.call("write", { operation: context.operation, changes: 1, together: 1 });
+  const { messages } = await load.call("waitFor", { messages: 1, stallMilliseconds: 2_000 });
+  return messages === 1;
+}

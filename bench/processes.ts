@@ -1,0 +1,150 @@
+import { type ChildProcess, fork, spawn } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import { type Call, caller, type Methods } from "./rpc.js";
+
+export interface Started<M extends Methods> {
+  readonly pid: number;
+  readonly call: Call<M>;
+  stop(): Promise<void>;
+}
+
+const children = new Set<ChildProcess>();
+const built = new URL("dist/", import.meta.url);
+const graceMilliseconds = 10_000;
+/** Makes V8 collect garbage on SIGUSR2, in any program. */
+const withCollector = ["--expose-gc", "--import", 'data:text/javascript,process.on("SIGUSR2", () => gc())'];
+
+/**
+ * Compiles the programs that run as processes of their own. They do not run through tsx, for its loader has a thread and
+ * megabytes of its own, and these come and go while something is measured.
+ */
+export async function buildPrograms(): Promise<void> {
+  await build({
+    entryPoints: ["floor", "floor-capture", "load", "writer"].map((name) => `${name}.ts`),
+    absWorkingDir: fileURLToPath(new URL(".", import.meta.url)),
+    outdir: fileURLToPath(built),
+    bundle: true,
+    packages: "external",
+    platform: "node",
+    format: "esm",
+    target: "node20",
+  });
+}
+
+/** @param name - of a program that `buildPrograms` made, such as `floor` @returns its file */
+export function program(name: string): string {
+  return fileURLToPath(new URL(`${name}.js`, built));
+}
+
+/**
+ * Starts a program of this folder as a process that answers calls.
+ *
+ * @param name - such as `load`
+ */
+export function startHelper<M extends Methods>(name: string, environment: NodeJS.ProcessEnv = {}): Started<M> {
+  const child = fork(program(name), [], { execArgv: [], env: { ...process.env, ...environment } });
+  return { pid: adopt(child), call: caller<M>(child), stop: () => end(child) };
+}
+
+/**
+ * Starts a server as a process and waits until `GET /readyz` answers 200.
+ *
+ * @param command - a file and its arguments
+ * @throws Error with what the process said, when it ends or is not ready in 30 s
+ */
+export async function startServer(
+  command: readonly string[],
+  environment: NodeJS.ProcessEnv,
+): Promise<{ pid: number; port: number; stop(): Promise<void> }> {
+  const port = await freePort();
+  const child = spawn(process.execPath, [...withCollector, ...command], {
+    env: { ...process.env, ...environment, HOST: "127.0.0.1", PORT: String(port) },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  const pid = adopt(child);
+  let said = "";
+  child.stderr.on("data", (text: Buffer) => {
+    said = (said + text.toString()).slice(-10_000);
+  });
+  const deadline = performance.now() + 30_000;
+  while (!(await isReady(port))) {
+    if (hasEnded(child)) throw new Error(`${command.join(" ")} ended before it was ready:\n${said}`);
+    if (performance.now() > deadline) {
+      await end(child);
+      throw new Error(`${command.join(" ")} was not ready in 30 s:\n${said}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return { pid, port, stop: () => end(child) };
+}
+
+/** Ends every process that was started here, by its id. */
+export async function stopAll(): Promise<void> {
+  await Promise.all([...children].map(end));
+}
+
+/**
+ * CPU time that a process has used, in seconds, all its threads together. Read from outside: the process does nothing for
+ * it. Threads' own figures count nanoseconds where the process's count hundredths of a second.
+ */
+export function cpuSeconds(pid: number): number {
+  let nanoseconds = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    nanoseconds += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]);
+  }
+  return nanoseconds / 1e9;
+}
+
+/** Memory of a process that is in RAM, in bytes. */
+export function residentBytes(pid: number): number {
+  const match = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
+  if (match === null) throw new Error(`process ${pid} has ended`);
+  return Number(match[1]) * 1024;
+}
+
+/** @param pid - of a process that `startServer` started */
+export function collectGarbage(pid: number): void {
+  process.kill(pid, "SIGUSR2");
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+async function isReady(port: number): Promise<boolean> {
+  try {
+    const response = await fetch(`http://127.0.0.1:${port}/readyz`, { signal: AbortSignal.timeout(2_000) });
+    await response.arrayBuffer();
+    return response.status === 200;
+  } catch {
+    // It does not listen yet. The caller has a deadline.
+    return false;
+  }
+}
+
+function adopt(child: ChildProcess): number {
+  if (child.pid === undefined) throw new Error("a process could not be started");
+  children.add(child);
+  child.once("exit", () => children.delete(child));
+  return child.pid;
+}
+
+function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (hasEnded(child)) return;
+  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  child.kill("SIGTERM");
+  const timer = setTimeout(() => child.kill("SIGKILL"), graceMilliseconds);
+  await ended;
+  clearTimeout(timer);
+}

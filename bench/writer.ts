@@ -1,0 +1,77 @@
+/** The writer: a process of its own that changes documents at a steady pace through the driver. */
+import { setTimeout as delay } from "node:timers/promises";
+import { type Db, MongoClient } from "mongodb";
+import { createItems } from "./items.js";
+import { answer } from "./rpc.js";
+
+export type Operation = "insert" | "update";
+
+export interface WriteOptions {
+  operation: Operation;
+  changes: number;
+  /** Changes in one command. */
+  together: number;
+  /** Undefined: as fast as the database takes them. */
+  perSecond?: number | undefined;
+  /** Waits up to so much longer before each write, at random, so that writes do not fall in step with anything. */
+  jitterMilliseconds?: number | undefined;
+}
+
+export interface Written {
+  seconds: number;
+  /** How far the last write was behind its time: more than a fraction of a second means that the machine is too slow. */
+  lateSeconds: number;
+}
+
+const items = createItems();
+let client: MongoClient | undefined;
+let db: Db | undefined;
+
+export const methods = {
+  /** Creates the collection `items`: for updates with before and after images, and with documents to update. */
+  async prepare({ uri, operation }: { uri: string; operation: Operation }): Promise<void> {
+    client = await new MongoClient(uri, { serverSelectionTimeoutMS: 5_000 }).connect();
+    db = client.db();
+    const images = operation === "update";
+    await db.createCollection("items", images ? { changeStreamPreAndPostImages: { enabled: true } } : {});
+    if (images) await db.collection("items").insertMany(items.updatable);
+  },
+
+  async write(options: WriteOptions): Promise<Written> {
+    const began = performance.now();
+    const pause = options.perSecond === undefined ? 0 : (1000 * options.together) / options.perSecond;
+    let due = began;
+    for (let written = 0; written < options.changes; ) {
+      await waitUntil(due);
+      const count = Math.min(options.together, options.changes - written);
+      await writeTogether(count, options.operation);
+      written += count;
+      due += pause + Math.random() * (options.jitterMilliseconds ?? 0);
+    }
+    await waitUntil(due);
+    const now = performance.now();
+    return { seconds: (now - began) / 1000, lateSeconds: pause === 0 ? 0 : Math.max(0, now - due) / 1000 };
+  },
+
+  /** Removes the database, which was made for this turn alone. */
+  async drop(): Promise<void> {
+    await db?.dropDatabase();
+    await client?.close();
+  },
+};
+
+async function writeTogether(count: number, operation: Operation): Promise<void> {
+  if (db === undefined) throw new Error("the writer was not prepared");
+  const collection = db.collection("items");
+  if (operation === "update") await collection.bulkWrite(Array.from({ length: count }, items.nextUpdate));
+  else if (count === 1) await collection.insertOne(items.next());
+  else await collection.insertMany(Array.from({ length: count }, items.next));
+}
+
+/** Waits on the monotonic clock. When the time is past it does not wait at all, and so catches up. */
+async function waitUntil(time: number): Promise<void> {
+  const left = time - performance.now();
+  if (left > 0.5) await delay(left);
+}
+
+answer(methods);

@@ -1,0 +1,167 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect } from "chai";
+import { eventually, isAlive, kinds, looping, rejection, started, stopAll } from "./support.js";
+
+after(stopAll);
+
+for (const kind of kinds) {
+  describe(`A worker that dies in ${kind}`, () => {
+    const crashes: Record<string, { fn: () => unknown; reason: RegExp }> = {
+      "by process.exit": { fn: () => process.exit(3), reason: /exit code 3/ },
+      "by process.exit(0)": { fn: () => process.exit(0), reason: /exit code 0/ },
+      "by an unhandled rejection": {
+        fn: async () => {
+          Promise.reject(new TypeError("lost"));
+          await new Promise(() => {});
+        },
+        reason: /TypeError: lost/,
+      },
+      "by an unhandled rejection with no error": {
+        fn: async () => {
+          Promise.reject("text");
+          await new Promise(() => {});
+        },
+        reason: /text/,
+      },
+      "by an error in a callback": {
+        fn: () =>
+          new Promise(() => {
+            setImmediate(() => {
+              throw new RangeError("in a callback");
+            });
+          }),
+        reason: /RangeError: in a callback/,
+      },
+      "by running out of memory": {
+        fn: () => {
+          const kept: unknown[] = [];
+          for (;;) kept.push(new Array(10_000).fill(kept.length));
+        },
+        reason: kind === "threads" ? /memory limit/ : /SIGABRT|SIGTRAP|exit code/,
+      },
+    };
+    for (const [how, { fn, reason }] of Object.entries(crashes)) {
+      it(`${how} fails its own call only, and those that wait and run go on`, async () => {
+        const executors = await started({ [kind]: { max: 2, memoryMegabytes: 48 } });
+        const neighbour = executors[kind].run(
+          (context: { progress(value: number): void }) =>
+            new Promise<string>((resolve) => {
+              context.progress(1);
+              setTimeout(resolve, 300, "neighbour");
+            }),
+          [],
+          { onProgress() {} },
+        );
+        const crashing = rejection(executors[kind].run(fn, []));
+        const waiting = [1, 2, 3].map((n) => executors[kind].run((value: number) => value, [n]));
+        const error = await crashing;
+        expect(error).to.include({ name: "WorkerCrashedError", code: "worker-crashed" });
+        expect((error as Error & { reason: string }).reason).to.match(reason);
+        expect(error.message).to.match(reason);
+        expect(await Promise.all(waiting)).to.deep.equal([1, 2, 3]);
+        expect(await neighbour).to.equal("neighbour");
+      });
+    }
+
+    it("does not keep the calls behind it waiting where it was the only one", async () => {
+      const executors = await started({ [kind]: { max: 1 } });
+      const outcomes = [0, 1, 2, 3, 4, 5].map((n) =>
+        executors[kind]
+          .run((value: number) => (value % 2 === 0 ? process.exit(1) : value), [n])
+          .catch((error: { code: string }) => error.code),
+      );
+      const crashed = "worker-crashed";
+      expect(await Promise.all(outcomes)).to.deep.equal([crashed, 1, crashed, 3, crashed, 5]);
+    });
+
+    it("has run its call exactly once", async () => {
+      const directory = await mkdtemp(join(tmpdir(), "executors-"));
+      const file = join(directory, "runs");
+      await writeFile(file, "");
+      const executors = await started({ [kind]: { max: 2 } });
+      const crash = async (path: string) => {
+        const { appendFileSync } = await import("node:fs");
+        appendFileSync(path, "x");
+        process.exit(1);
+      };
+      await Promise.all(Array.from({ length: 10 }, () => rejection(executors[kind].run(crash, [file]))));
+      expect(await readFile(file, "utf8")).to.equal("x".repeat(10));
+      await rm(directory, { recursive: true });
+    });
+
+    it("between two calls fails neither", async () => {
+      const executors = await started({ [kind]: { max: 1 } });
+      for (let round = 0; round < 5; round++) {
+        const last = await executors[kind].run(
+          (n: number) => {
+            setTimeout(() => process.exit(1), 0);
+            return n;
+          },
+          [round],
+        );
+        expect(last).to.equal(round);
+        if (round % 2 === 0) await eventually(() => executors[kind].stats().workers === 0);
+      }
+    });
+
+    it("is replaced again and again", async () => {
+      const executors = await started({ [kind]: { max: 2 } });
+      for (let round = 0; round < 5; round++) {
+        await Promise.all([1, 2, 3].map(() => rejection(executors[kind].run(() => process.exit(1), []))));
+      }
+      expect(await executors[kind].run(() => "fine", [])).to.equal("fine");
+      expect(executors[kind].stats().workers).to.be.at.most(2);
+    });
+  });
+}
+
+describe("A worker process", () => {
+  it("that is killed from outside fails its call with the signal's name", async () => {
+    const executors = await started();
+    const { pid, call } = await looping(executors.processes);
+    process.kill(pid, "SIGKILL");
+    expect(await rejection(call)).to.include({ code: "worker-crashed", reason: "signal SIGKILL" });
+  });
+
+  it("that is killed while it idles is replaced without a failed call", async () => {
+    const executors = await started({ processes: { max: 1 } });
+    const pids = new Set<number>();
+    for (let round = 0; round < 5; round++) {
+      const pid = await executors.processes.run(() => process.pid, []);
+      pids.add(pid);
+      process.kill(pid, "SIGKILL");
+    }
+    expect(pids.size).to.equal(5);
+    await eventually(() => [...pids].every((pid) => !isAlive(pid)));
+  });
+
+  it("ignores the signals that a terminal or a service manager sends to the whole group", async () => {
+    const executors = await started();
+    const pids: number[] = [];
+    const call = executors.processes.run(
+      async (context: { progress(value: number): void }) => {
+        let signals = 0;
+        const all = new Promise<void>((resolve) => {
+          for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+            process.on(signal, () => {
+              signals++;
+              if (signals === 3) resolve();
+            });
+          }
+        });
+        context.progress(process.pid);
+        await all;
+        return signals;
+      },
+      [],
+      { onProgress: (pid: number) => pids.push(pid) },
+    );
+    await eventually(() => pids.length === 1);
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.kill(pids[0] as number, signal);
+    expect(await call).to.equal(3);
+    process.kill(pids[0] as number, "SIGINT");
+    expect(await executors.processes.run(() => process.pid, [])).to.equal(pids[0]);
+  });
+});

@@ -1,0 +1,214 @@
+import { getEventListeners } from "node:events";
+import { expect } from "chai";
+import { exported } from "../../src/executors/exported.js";
+import type { generateSlowly } from "./fixtures/statistics.js";
+import { eventually, isAlive, kinds, looping, rejection, started, stopAll } from "./support.js";
+
+after(stopAll);
+
+for (const kind of kinds) {
+  describe(`Limits of calls in ${kind}`, () => {
+    it("reject an aborted call with an AbortError, end its worker and replace that", async () => {
+      const executors = await started({ [kind]: { max: 1 } });
+      const abort = new AbortController();
+      const { pid, call } = await looping(executors[kind], { signal: abort.signal });
+      abort.abort();
+      expect(await rejection(call)).to.include({ name: "AbortError" });
+      expect(await executors[kind].run(() => "next", [])).to.equal("next");
+      if (kind === "processes") await eventually(() => !isAlive(pid));
+      expect(executors[kind].stats().workers).to.equal(1);
+    });
+
+    it("reject with the signal's own reason, also before the call has begun, and leave no listener", async () => {
+      const executors = await started({ [kind]: { max: 1 } });
+      const reason = new Error("enough");
+      const before = AbortSignal.abort(reason);
+      expect(await rejection(executors[kind].run(() => 1, [], { signal: before }))).to.equal(reason);
+      const abort = new AbortController();
+      const { signal } = abort;
+      const first = executors[kind].run(() => "first", [], { signal: new AbortController().signal });
+      const waiting = executors[kind].run(() => 1, [], { signal });
+      expect(executors[kind].stats()).to.include({ running: 1, waiting: 1 });
+      abort.abort(reason);
+      expect(executors[kind].stats()).to.include({ running: 1, waiting: 0 });
+      expect(await rejection(waiting)).to.equal(reason);
+      expect(await first).to.equal("first");
+      expect(getEventListeners(signal, "abort")).to.have.length(0);
+    });
+
+    it("abort a call whose worker is only starting, without ever running it for long", async () => {
+      const executors = await started({ [kind]: { max: 1 } });
+      const abort = new AbortController();
+      const call = executors[kind].run(
+        () => {
+          for (;;);
+        },
+        [],
+        { signal: abort.signal },
+      );
+      abort.abort();
+      expect(await rejection(call)).to.include({ name: "AbortError" });
+      expect(await executors[kind].run(() => "next", [])).to.equal("next");
+    });
+
+    it("leave no listener on the signal of a call that is done", async () => {
+      const executors = await started();
+      const { signal } = new AbortController();
+      await executors[kind].run(() => 1, [], { signal });
+      await rejection(executors[kind].run(() => Promise.reject(new Error("no")), [], { signal }));
+      expect(getEventListeners(signal, "abort")).to.have.length(0);
+    });
+
+    it("end a call that runs too long", async () => {
+      const executors = await started({ [kind]: { max: 1 } });
+      const { pid, call } = await looping(executors[kind], { timeoutMilliseconds: 50 });
+      const error = await rejection(call);
+      expect(error).to.include({ name: "ExecutorTimeoutError", code: "executor-timeout", timeoutMilliseconds: 50 });
+      expect(await executors[kind].run(() => "next", [])).to.equal("next");
+      if (kind === "processes") await eventually(() => !isAlive(pid));
+    });
+
+    it("take the timeout of all calls where the call has none", async () => {
+      const executors = await started({ timeoutMilliseconds: 50 });
+      expect(await rejection((await looping(executors[kind])).call)).to.include({ code: "executor-timeout" });
+    });
+
+    it("count only the time that a call runs, not its wait and not the start of its worker", async () => {
+      const executors = await started({ [kind]: { max: 1 } });
+      const sleepABit = () => new Promise<string>((resolve) => setTimeout(resolve, 60, "done"));
+      const calls = [1, 2, 3, 4, 5].map(() => executors[kind].run(sleepABit, [], { timeoutMilliseconds: 200 }));
+      expect(await Promise.all(calls)).to.deep.equal(Array(5).fill("done"));
+    });
+
+    it("end a process that defends itself against signals", async () => {
+      const executors = await started({ [kind]: { max: 1 } });
+      const stubborn = () => {
+        process.on("SIGTERM", () => {});
+        for (;;);
+      };
+      const call = executors[kind].run(stubborn, [], { timeoutMilliseconds: 50 });
+      expect(await rejection(call)).to.include({ code: "executor-timeout" });
+      expect(await executors[kind].run(() => "next", [])).to.equal("next");
+    });
+
+    it("hand progress to the caller while the function blocks its worker, in order, before the result", async () => {
+      const executors = await started();
+      const seen: unknown[] = [];
+      const shared = new Int32Array(new SharedArrayBuffer(4));
+      expect(shared[0]).to.equal(0);
+      const result = await executors[kind].run(
+        (steps: number, context: { progress(value: { step: number; at: bigint }): void }) => {
+          for (let step = 1; step <= steps; step++) context.progress({ step, at: process.hrtime.bigint() });
+          const end = Date.now() + 50;
+          while (Date.now() < end);
+          return "done";
+        },
+        [3],
+        { onProgress: ({ step, at }) => seen.push([step, typeof at]) },
+      );
+      expect(result).to.equal("done");
+      expect(seen).to.deep.equal([1, 2, 3].map((step) => [step, "bigint"]));
+      // That it arrives while the worker blocks is what every spec with `looping` relies on.
+      const abort = new AbortController();
+      const { call } = await looping(executors[kind], { signal: abort.signal });
+      abort.abort();
+      await rejection(call);
+    });
+
+    it("hand progress of an exported function to the caller", async () => {
+      const executors = await started();
+      const seen: number[] = [];
+      const slowly = exported<typeof generateSlowly>(import.meta.resolve("./fixtures/statistics.js"), "generateSlowly");
+      const result = await executors[kind].run(slowly, [[2, 4]], { onProgress: (part: number) => seen.push(part) });
+      expect(result.mean).to.equal(3);
+      expect(seen).to.deep.equal([0.5, 1]);
+    });
+
+    it("give a function no further argument without onProgress", async () => {
+      const executors = await started();
+      expect(await executors[kind].run((...args: number[]) => args.length, [1, 2])).to.equal(2);
+    });
+
+    it("do not take progress that a function reports after it has ended for another call's", async () => {
+      const executors = await started({ [kind]: { max: 1 } });
+      const late: unknown[] = [];
+      await executors[kind].run(
+        (context: { progress(value: string): void }) => {
+          setTimeout(() => context.progress("late"), 0);
+        },
+        [],
+        { onProgress: (value: string) => late.push(value) },
+      );
+      const own: unknown[] = [];
+      await executors[kind].run(
+        (context: { progress(value: string): void }) =>
+          new Promise<void>((resolve) => {
+            context.progress("own");
+            setTimeout(resolve, 20);
+          }),
+        [],
+        { onProgress: (value: string) => own.push(value) },
+      );
+      expect(own).to.deep.equal(["own"]);
+      expect(late).to.deep.equal([]);
+    });
+
+    it("reject the call when the caller's onProgress throws", async () => {
+      const executors = await started({ [kind]: { max: 1 } });
+      const wrong = new Error("wrong");
+      const call = executors[kind].run((context: { progress(value: number): void }) => context.progress(1), [], {
+        onProgress() {
+          throw wrong;
+        },
+      });
+      expect(await rejection(call)).to.equal(wrong);
+      expect(await executors[kind].run(() => 1, [])).to.equal(1);
+    });
+
+    it("refuse a call when the queue is full, and none after it has emptied", async () => {
+      const executors = await started({ [kind]: { max: 1 }, queue: 2 });
+      const calls = [1, 2, 3].map((n) => executors[kind].run((value: number) => value, [n]));
+      const error = await rejection(executors[kind].run(() => 4, []));
+      expect(error).to.include({ name: "ExecutorQueueFullError", code: "executor-queue-full", queue: 2 });
+      expect(error.message).to.contain("2 calls wait");
+      expect(await Promise.all(calls)).to.deep.equal([1, 2, 3]);
+      expect(await executors[kind].run(() => 5, [])).to.equal(5);
+    });
+
+    it("do not count aborted calls as waiting", async () => {
+      const executors = await started({ [kind]: { max: 1 }, queue: 1 });
+      const abort = new AbortController();
+      const first = executors[kind].run(() => 1, []);
+      const second = rejection(executors[kind].run(() => 2, [], { signal: abort.signal }));
+      abort.abort();
+      const third = executors[kind].run(() => 3, []);
+      expect(await Promise.all([first, third])).to.deep.equal([1, 3]);
+      expect(await second).to.include({ name: "AbortError" });
+    });
+
+    it("run as many calls at once as there are workers, others in their order", async () => {
+      const executors = await started({ [kind]: { max: 2 } });
+      const order: number[] = [];
+      const calls = [1, 2, 3, 4, 5, 6].map((n) =>
+        executors[kind].run((value: number) => value, [n]).then((value) => order.push(value)),
+      );
+      expect(executors[kind].stats()).to.include({ running: 2, waiting: 4 });
+      await Promise.all(calls);
+      expect(executors[kind].stats()).to.deep.equal({ running: 0, waiting: 0, workers: 2 });
+      expect([...order].sort()).to.deep.equal([1, 2, 3, 4, 5, 6]);
+    });
+  });
+}
+
+describe("The sizes of executors", () => {
+  it("are refused where they make no sense", async () => {
+    for (const options of [
+      { threads: { max: 0 } },
+      { processes: { max: 1.5 } },
+      { queue: -1 },
+      { queue: Number.NaN },
+    ]) {
+      expect(await rejection(started(options))).to.be.instanceOf(RangeError);
+    }
+  });
+});

@@ -1,0 +1,160 @@
+import { createHash } from "node:crypto";
+import { type BSONSerializeOptions, type Db, MongoClient, type MongoClientOptions } from "mongodb";
+import { DatabaseUnreachableError, TailgateError } from "./errors.js";
+import { type Logger, redact } from "./log.js";
+import { once, type Service } from "./service.js";
+import { version } from "./version.js";
+
+/**
+ * How documents are decoded wherever the gateway reads them. A pattern that V8 can't compile, or a string that is not
+ * UTF-8, is data like any other: one such document must not end the stream of all.
+ */
+export const decoding = {
+  bsonRegExp: true,
+  enableUtf8Validation: false,
+  promoteBuffers: false,
+} as const satisfies BSONSerializeOptions;
+
+/** What the server can do, by its version. */
+export interface Support {
+  /** Pre- and post-images and expanded events (MongoDB 6.0). */
+  images: boolean;
+  expandedEvents: boolean;
+  /** `$changeStreamSplitLargeEvent` (MongoDB 6.0.9). */
+  splitEvents: boolean;
+}
+
+export interface Database extends Service {
+  readonly client: MongoClient;
+  readonly db: Db;
+  readonly support: Support;
+  readonly serverVersion: string;
+  /** Eight hexadecimal digits of the database's identity; see `position.ts`. */
+  readonly tag: string;
+}
+
+/**
+ * @param options.uri - with the database's name in its path
+ * @param options.startTimeoutMilliseconds - how long `start` tries to reach the server
+ */
+export function createDatabase(options: { uri: string; log: Logger; startTimeoutMilliseconds?: number }): Database {
+  const client = new MongoClient(options.uri, clientOptions(options.uri));
+  const db = client.db();
+  let support: Support = { images: false, expandedEvents: false, splitEvents: false };
+  let serverVersion = "";
+  let tag = "00000000";
+  return {
+    name: "database",
+    client,
+    db,
+    get support() {
+      return support;
+    },
+    get serverVersion() {
+      return serverVersion;
+    },
+    get tag() {
+      return tag;
+    },
+    async start(signal) {
+      await reach(client, options, signal);
+      const build = await db.command({ buildInfo: 1 });
+      serverVersion = String(build.version);
+      support = supportOf(serverVersion);
+      tag = await identify(client, db);
+      options.log.info(
+        { database: db.databaseName, server: serverVersion, uri: redact(options.uri) },
+        "database reached",
+      );
+    },
+    stop: once(() => client.close()),
+  };
+}
+
+function clientOptions(uri: string): MongoClientOptions {
+  const named = new Set(
+    [...new URL(uri.replace(/^mongodb(\+srv)?:/, "http:").replace(/,[^/?]*/, "")).searchParams.keys()].map((key) =>
+      key.toLowerCase(),
+    ),
+  );
+  const unless = (name: string, value: MongoClientOptions): MongoClientOptions =>
+    named.has(name.toLowerCase()) ? {} : value;
+  return {
+    appName: `tailgate/${version}`,
+    ...unless("readConcernLevel", { readConcern: { level: "majority" } }),
+    ...unless("w", { writeConcern: { w: "majority" } }),
+    // A database that is away is told within seconds; whoever retries does so with the reason in hand.
+    ...unless("serverSelectionTimeoutMS", { serverSelectionTimeoutMS: 5_000 }),
+    ...unless("connectTimeoutMS", { connectTimeoutMS: 5_000 }),
+    // A half-open connection would otherwise hold its caller for ever.
+    ...unless("socketTimeoutMS", { socketTimeoutMS: 60_000 }),
+    enableUtf8Validation: decoding.enableUtf8Validation,
+  };
+}
+
+async function reach(
+  client: MongoClient,
+  options: { uri: string; log: Logger; startTimeoutMilliseconds?: number },
+  signal: AbortSignal,
+): Promise<void> {
+  const deadline = performance.now() + (options.startTimeoutMilliseconds ?? 30_000);
+  for (;;) {
+    try {
+      signal.throwIfAborted();
+      await client.connect();
+      const hello = await client.db().command({ hello: 1 });
+      if (hello.setName === undefined && hello.msg !== "isdbgrid") throw notAReplicaSet();
+      return;
+    } catch (error) {
+      if (error instanceof TailgateError || signal.aborted) throw error;
+      // A wrong password or a missing privilege does not mend by waiting.
+      const isAuthentication = [13, 18].includes(Number((error as { code?: unknown }).code));
+      if (isAuthentication || performance.now() > deadline) {
+        throw new DatabaseUnreachableError(
+          `the database at ${redact(options.uri)} can't be reached: ${(error as Error).message}. Is it running? \`make replica\` starts a local one; MONGODB_URI names another.`,
+          { cause: error },
+        );
+      }
+      options.log.warn({ err: error }, "database not reached yet");
+    }
+  }
+}
+
+export function notAReplicaSet(): TailgateError {
+  return new TailgateError(
+    "not-a-replica-set",
+    "the database is not a replica set, and only a replica set has change streams: start mongod with --replSet and call rs.initiate() once, or run `make replica`",
+  );
+}
+
+function supportOf(serverVersion: string): Support {
+  const [major = 0, minor = 0, patch = 0] = serverVersion.split(".").map((part) => Number.parseInt(part, 10));
+  const atLeast = (a: number, b: number, c: number): boolean =>
+    major !== a ? major > a : minor !== b ? minor > b : patch >= c;
+  return { images: atLeast(6, 0, 0), expandedEvents: atLeast(6, 0, 0), splitEvents: atLeast(6, 0, 9) };
+}
+
+/**
+ * A position of one database must not be taken for one of another. Names alone don't tell a database from the one that
+ * replaced it, so a collection goes in that lives as long as the data: `admin.system.version`, replicated to all members, or,
+ * where a server has none, its oplog. Where neither may be listed, the names have to do.
+ */
+async function identify(client: MongoClient, db: Db): Promise<string> {
+  const hello = await db.command({ hello: 1 });
+  const uuid = (await uuidOf(client, "admin", "system.version")) ?? (await uuidOf(client, "local", "oplog.rs")) ?? "";
+  return createHash("sha256")
+    .update(`${hello.setName ?? "sharded"}\n${db.databaseName}\n${uuid}`)
+    .digest("hex")
+    .slice(0, 8);
+}
+
+async function uuidOf(client: MongoClient, database: string, collection: string): Promise<string | undefined> {
+  try {
+    const [found] = await client.db(database).listCollections({ name: collection }).toArray();
+    const uuid = (found as { info?: { uuid?: unknown } } | undefined)?.info?.uuid;
+    return uuid === undefined ? undefined : String(uuid);
+  } catch {
+    // No privilege to list that database's collections: nothing that reading the interfaces needs.
+    return undefined;
+  }
+}

@@ -1,0 +1,126 @@
+import type Router from "@koa/router";
+import type { Db, Document } from "mongodb";
+import { type Api, createApi } from "./api/app.js";
+import { settingsOf } from "./config/load.js";
+import type { Options, Settings } from "./config/settings.js";
+import { createDatabase } from "./database.js";
+import { createDispatcher } from "./dispatcher/dispatcher.js";
+import { createExecutors, type Executors } from "./executors/pools.js";
+import { createHttpClient, type HttpClient } from "./http-client.js";
+import { createLog, type Logger } from "./log.js";
+import type { Operation } from "./message.js";
+import { createMetrics, gaugeOf } from "./metrics.js";
+import { once, startServices, stopServices } from "./service.js";
+import { createFront } from "./sockets/front.js";
+import { createSockets } from "./sockets/server.js";
+import { createWatcher } from "./watcher/watcher.js";
+
+/** What an application that embeds the gateway holds of it. */
+export interface Gateway {
+  /** The port that is listened on. */
+  readonly port: number;
+  /** The one client for outgoing HTTP requests. */
+  readonly http: HttpClient;
+  /** The driver's database; nothing wraps writes. */
+  readonly db: Db;
+  /** For the application's own routes. */
+  readonly router: Router;
+  readonly log: Logger;
+  readonly executors: Executors;
+  readonly runInThread: Executors["runInThread"];
+  readonly runInProcess: Executors["runInProcess"];
+  /**
+   * Sends a message that is no change of the database to the plain connections that may read the interface.
+   *
+   * @param data - for insert and update the document, for delete the list of removed ids
+   */
+  dispatch(interfaceName: string, operation: Operation, data: Document | readonly unknown[]): void;
+  /** Stops in reverse of the start, under one deadline; a second call returns the first one's promise. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a gateway inside an application.
+ *
+ * @param options - the keys of the configuration file; `read` and `write` may be functions, `representation` too
+ * @returns the gateway, started
+ * @throws ConfigurationError, DatabaseUnreachableError, or whatever kept a service from starting; nothing is left running
+ */
+export async function createGateway(options: Options = {}): Promise<Gateway> {
+  const settings = settingsOf(options);
+  return startGateway(settings, createLog(settings.logLevel));
+}
+
+/**
+ * Puts the services in order and starts them.
+ *
+ * @param signal - gives start-up up
+ */
+export async function startGateway(
+  settings: Settings,
+  log: Logger,
+  signal: AbortSignal = new AbortController().signal,
+): Promise<Gateway> {
+  const metrics = createMetrics();
+  let stopping = false;
+  const http = createHttpClient(settings.http, metrics);
+  const executors = createExecutors({
+    threads: { max: settings.executors.threads },
+    processes: { max: settings.executors.processes },
+    queue: settings.executors.queue,
+    log,
+  });
+  const database = createDatabase({ uri: settings.mongodbUri, log });
+  const dispatcher = createDispatcher({
+    interfaces: settings.interfaces,
+    bytesPerTurn: (settings.limits.bufferedMegabytes * 1_000_000) / 2,
+    log,
+    metrics,
+  });
+  const watcher = createWatcher({
+    database,
+    collections: new Set([...settings.interfaces.values()].map((each) => each.collection)),
+    sink: dispatcher,
+    log,
+    metrics,
+  });
+  const readiness = (): string[] => {
+    if (stopping) return ["the gateway is stopping"];
+    return watcher.trouble === undefined ? [] : [watcher.trouble];
+  };
+  const api: Api = createApi({ log, metrics, readiness });
+  const peerHeader = "tailgate-peer";
+  const front = createFront({ target: api, peerHeader: { name: peerHeader }, log });
+  const sockets = createSockets({ settings, dispatcher, front, log, metrics });
+  dispatcher.attach(sockets);
+  gaugeOf(
+    metrics,
+    "tailgate_stream_lag_seconds",
+    "Seconds since the last batch of the change stream, empty or not",
+    () => watcher.lagSeconds,
+  );
+
+  const services = [executors, database, dispatcher, watcher, api, sockets];
+  const deadlineMilliseconds = settings.shutdown.graceSeconds * 1_000;
+  await startServices(services, { log, signal, deadlineMilliseconds });
+  log.info({ port: sockets.port, interfaces: [...settings.interfaces.keys()] }, "gateway started");
+  return {
+    get port() {
+      return sockets.port;
+    },
+    http,
+    db: database.db,
+    router: api.router,
+    log,
+    executors,
+    runInThread: executors.runInThread,
+    runInProcess: executors.runInProcess,
+    dispatch: dispatcher.dispatch,
+    stop: once(async () => {
+      stopping = true;
+      log.info("gateway stopping");
+      await stopServices(services, { log, deadlineMilliseconds });
+      log.info("gateway stopped");
+    }),
+  };
+}

@@ -1,0 +1,56 @@
+import { setTimeout as delay } from "node:timers/promises";
+
+/**
+ * Waits, unless aborted.
+ *
+ * @param milliseconds - how long; measured on the monotonic clock, so that a step of the wall clock changes nothing
+ * @param signal - ends the wait at once
+ * @returns true when the time has passed, false when the signal ended the wait
+ */
+export async function sleep(milliseconds: number, signal?: AbortSignal): Promise<boolean> {
+  if (signal?.aborted) return false;
+  try {
+    await delay(milliseconds, undefined, signal === undefined ? {} : { signal });
+    return true;
+  } catch (error) {
+    if (signal?.aborted) return false;
+    throw error;
+  }
+}
+
+export interface Backoff {
+  /** The next wait, in milliseconds. */
+  next(): number;
+  /** Starts again from the shortest wait: to be called when what was retried works. */
+  reset(): void;
+}
+
+/**
+ * Exponential backoff with full jitter: a wait is drawn evenly from zero to a ceiling that doubles, so that many clients
+ * that failed together do not come back together. A floor keeps a loop from spinning when the draw is near zero.
+ *
+ * @param options.baseMilliseconds - the first ceiling
+ * @param options.maxMilliseconds - the ceiling never grows past this
+ * @param options.floorMilliseconds - no wait is shorter
+ * @param options.random - a number in [0, 1); replaced in specs
+ */
+export function createBackoff(options: {
+  baseMilliseconds: number;
+  maxMilliseconds: number;
+  floorMilliseconds?: number;
+  random?: () => number;
+}): Backoff {
+  const random = options.random ?? Math.random;
+  const floor = options.floorMilliseconds ?? 0;
+  let ceiling = options.baseMilliseconds;
+  return {
+    next() {
+      const wait = Math.max(floor, random() * ceiling);
+      ceiling = Math.min(options.maxMilliseconds, ceiling * 2);
+      return wait;
+    },
+    reset() {
+      ceiling = options.baseMilliseconds;
+    },
+  };
+}

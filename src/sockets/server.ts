@@ -1,0 +1,228 @@
+import type { Settings } from "../config/settings.js";
+import type { Dispatcher, Publisher } from "../dispatcher/dispatcher.js";
+import { TailgateError } from "../errors.js";
+import type { Logger } from "../log.js";
+import { closeCodes, websocketPath } from "../message.js";
+import type { Metrics } from "../metrics.js";
+import { sleep } from "../retry.js";
+import { once, type Service } from "../service.js";
+import { admit, type UpgradeRequest } from "./admission.js";
+import { type Connection, closeReason, type Socket } from "./connection.js";
+import type { Front } from "./front.js";
+import { createSweep } from "./sweep.js";
+import {
+  App,
+  DISABLED,
+  type HttpRequest,
+  type HttpResponse,
+  LIBUS_LISTEN_EXCLUSIVE_PORT,
+  type us_listen_socket,
+  us_listen_socket_close,
+  type us_socket_context_t,
+  us_socket_local_port,
+} from "./uws.js";
+
+/** A peer that has not answered a ping for this long is gone; uWebSockets sends the pings. In seconds. */
+const idleTimeoutSeconds = 60;
+/** What waits for a slow reader when the gateway stops gets this long to leave, in milliseconds. */
+const lingerMilliseconds = 1_000;
+/** Sockets that are ended in one turn of the event loop. */
+const endsPerTurn = 500;
+const minute = 60_000;
+
+export interface Sockets extends Service, Publisher {
+  /** The port that is listened on, once started. */
+  readonly port: number;
+  /** Connections that are open now. */
+  readonly size: number;
+}
+
+export interface SocketsOptions {
+  settings: Settings;
+  dispatcher: Dispatcher;
+  /** Answers every request that is not a websocket. */
+  front: Front;
+  log: Logger;
+  metrics: Metrics;
+}
+
+/** The one public port: websockets are its own, every other request goes to the API. */
+export function createSockets(options: SocketsOptions): Sockets {
+  const { settings, dispatcher, front, log, metrics } = options;
+  const limitBytes = settings.limits.bufferedMegabytes * 1_000_000;
+  const payloadBytes = settings.limits.payloadKilobytes * 1_024;
+  const sockets = new Set<Socket>();
+  const app = App();
+  const sweep = createSweep({
+    limitBytes,
+    sockets,
+    end: (socket) => end(socket, closeCodes.tooSlow, "too slow a reader"),
+  });
+  let listening: us_listen_socket | undefined;
+  let port = 0;
+
+  app.ws<{ readonly connection: Connection }>(websocketPath, {
+    compression: DISABLED,
+    idleTimeout: idleTimeoutSeconds,
+    sendPingsAutomatically: true,
+    // The sweep ends a slow reader long before uWebSockets would begin to drop its messages.
+    maxBackpressure: 4 * limitBytes,
+    // Over this uWebSockets cuts the connection without a code, so that it is a last resort.
+    maxPayloadLength: 16 * payloadBytes,
+    upgrade,
+    open(socket) {
+      const { connection } = socket.getUserData();
+      if (connection.refusal !== undefined) {
+        socket.end(connection.refusal.code, closeReason(connection.refusal.reason));
+        return;
+      }
+      sockets.add(socket);
+      metrics.connections.inc({ mode: connection.mode });
+      for (const view of connection.views) socket.subscribe(view.topic);
+    },
+    message(socket, message) {
+      const { connection } = socket.getUserData();
+      if (message.byteLength > payloadBytes) end(socket, closeCodes.tooBig, `a message over ${payloadBytes} bytes`);
+      else if (!mayStillSend(connection, settings.limits.messagesPerMinute)) {
+        end(socket, closeCodes.tooMany, `more than ${settings.limits.messagesPerMinute} messages a minute`);
+      }
+    },
+    dropped(socket) {
+      // Something was lost, so the connection can't go on. Touching the socket in this very handler crashes the process.
+      setImmediate(() => {
+        if (sockets.has(socket)) socket.close();
+      });
+    },
+    close(socket, code) {
+      const { connection } = socket.getUserData();
+      metrics.connectionsClosed.inc({ code });
+      if (connection.refusal !== undefined) return;
+      sockets.delete(socket);
+      metrics.connections.dec({ mode: connection.mode });
+      dispatcher.leave(connection.views);
+    },
+  });
+  app.any("/*", front.handle);
+
+  function upgrade(res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
+    const request = readUpgrade(req);
+    const key = req.getHeader("sec-websocket-key");
+    const extensions = req.getHeader("sec-websocket-extensions");
+    // A browser fails a connection that answers none of the protocols it offers, and then hides the close code.
+    const protocol = request.protocols[0] ?? "";
+    const connection = connect(request);
+    res.cork(() => res.upgrade({ connection }, key, protocol, extensions, context));
+  }
+
+  function connect(request: UpgradeRequest): Connection {
+    const admission = admit(request, settings, dispatcher);
+    const common = {
+      mode: "plain",
+      messagesLeft: settings.limits.messagesPerMinute,
+      minuteEnds: performance.now() + minute,
+    } as const;
+    if ("refusal" in admission) {
+      log.info({ code: admission.refusal.code, reason: admission.refusal.reason }, "connection refused");
+      return { ...common, user: null, views: [], refusal: admission.refusal };
+    }
+    return { ...common, user: admission.user, views: admission.views, refusal: undefined };
+  }
+
+  function end(socket: Socket, code: number, reason: string): void {
+    log.info({ code, reason }, "connection ended");
+    socket.end(code, closeReason(reason));
+  }
+
+  async function endAll(): Promise<void> {
+    let waiting = false;
+    let inThisTurn = 0;
+    for (const socket of [...sockets]) {
+      if (!sockets.has(socket)) continue;
+      waiting ||= socket.getBufferedAmount() > 0;
+      socket.end(closeCodes.goingAway, "the gateway is stopping");
+      if (++inThisTurn % endsPerTurn === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    await sleep(waiting ? lingerMilliseconds : 20);
+  }
+
+  return {
+    name: "sockets",
+    get port() {
+      return port;
+    },
+    get size() {
+      return sockets.size;
+    },
+    publish(topic, message) {
+      app.publish(topic, message, false, false);
+      sweep.published(message.length);
+    },
+    reset(views, reason) {
+      for (const socket of [...sockets]) {
+        const { connection } = socket.getUserData();
+        if (connection.views.some((view) => views.has(view))) end(socket, closeCodes.reset, `${reason}: fetch again`);
+      }
+    },
+    async start() {
+      listening = await listen(app, settings.host, settings.port);
+      port = us_socket_local_port(listening);
+      log.info({ host: settings.host, port }, "listening");
+    },
+    stop: once(async () => {
+      if (listening !== undefined) us_listen_socket_close(listening);
+      await endAll();
+      await front.stop();
+      sweep.stop();
+      app.close();
+    }),
+  };
+}
+
+function mayStillSend(connection: Connection, messagesPerMinute: number): boolean {
+  const now = performance.now();
+  if (now >= connection.minuteEnds) {
+    connection.minuteEnds = now + minute;
+    connection.messagesLeft = messagesPerMinute;
+  }
+  return connection.messagesLeft-- > 0;
+}
+
+/** Everything is read here and now: the request is valid only until the handler returns. */
+function readUpgrade(req: HttpRequest): UpgradeRequest {
+  const header = (name: string): string | undefined => req.getHeader(name) || undefined;
+  return {
+    host: req.getHeader("host"),
+    origin: header("origin"),
+    authorization: header("authorization"),
+    cookie: header("cookie"),
+    query: new URLSearchParams(req.getQuery()),
+    protocols: (header("sec-websocket-protocol") ?? "")
+      .split(",")
+      .map((name) => name.trim())
+      .filter((name) => name !== ""),
+  };
+}
+
+type Listen = (
+  host: string,
+  port: number,
+  options: number,
+  listener: (token: us_listen_socket | false) => void,
+) => void;
+
+function listen(app: ReturnType<typeof App>, host: string, port: number): Promise<us_listen_socket> {
+  return new Promise((resolve, reject) => {
+    // The binary takes host and options together, its types don't say so. Without the option a second gateway would share
+    // the port in silence, and each would get some of the connections.
+    (app.listen as unknown as Listen).call(app, host, port, LIBUS_LISTEN_EXCLUSIVE_PORT, (token) => {
+      if (token !== false) resolve(token);
+      else
+        reject(
+          new TailgateError(
+            "port-in-use",
+            `can't listen on ${host}:${port}: the port is in use or the address is not this machine's. Set PORT to another, or stop what uses it`,
+          ),
+        );
+    });
+  });
+}

@@ -1,0 +1,45 @@
+import type { Socket } from "./connection.js";
+
+/** How often the sweep may run, in milliseconds. */
+const interval = 20;
+/** With less than a whole share published, how long what is there may go unlooked at, in milliseconds. */
+const patience = 500;
+
+/**
+ * Ends connections that have more waiting for them than their buffer may hold.
+ *
+ * No socket's buffer can grow by more than what has been published, so the sweep looks at the sockets each time that a
+ * quarter of the limit has been published since it last did: between two looks a buffer passes the limit by a quarter at
+ * most. With little traffic it costs nothing.
+ *
+ * @param options.limitBytes - what may wait for one connection
+ * @param options.sockets - those to look at
+ * @param options.end - called for each that is over the limit
+ */
+export function createSweep(options: {
+  limitBytes: number;
+  sockets: Iterable<Socket>;
+  end: (socket: Socket, bufferedBytes: number) => void;
+}): { published(bytes: number): void; stop(): void } {
+  let publishedBytes = 0;
+  let last = performance.now();
+  const timer = setInterval(() => {
+    if (publishedBytes === 0) return;
+    const now = performance.now();
+    if (publishedBytes < options.limitBytes / 4 && now - last < patience) return;
+    last = now;
+    publishedBytes = 0;
+    for (const socket of options.sockets) {
+      const buffered = socket.getBufferedAmount();
+      if (buffered > options.limitBytes) options.end(socket, buffered);
+    }
+  }, interval);
+  return {
+    published(bytes) {
+      publishedBytes += bytes;
+    },
+    stop() {
+      clearInterval(timer);
+    },
+  };
+}

@@ -1,0 +1,45 @@
+import { MongoError, MongoNetworkError, MongoServerError, MongoServerSelectionError } from "mongodb";
+import { SilentStreamError } from "./stream.js";
+
+/**
+ * What a failed stream calls for:
+ *
+ * - `resume`: reopen from the last token;
+ * - `shrink`: the same, with smaller batches, for the server ran out of time collecting one;
+ * - `new-epoch`: the history between the last token and now can't be had: reset every view, reopen at the current time;
+ * - `wait`: something that time alone may not mend, such as a missing privilege: log it, be not ready, retry slowly.
+ */
+export type Recovery = "resume" | "shrink" | "new-epoch" | "wait";
+
+const cursorNotFound = 43;
+const timeCodes = new Set([50 /* MaxTimeMSExpired */, 262 /* ExceededTimeLimit */]);
+
+/**
+ * InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost and BSONObjectTooLarge: the first three say that the
+ * token can't be resumed from, the last that the next event can't be sent at all, so resuming would meet it again.
+ */
+const lostCodes = new Set([260, 280, 286, 10334]);
+
+/**
+ * Decides by class, code and label, never by the text. The rules for servers are those of the drivers' change streams
+ * specification; network failures go beyond them, for the driver lets some out as plain system errors: a socket that
+ * broke under a write throws an `EPIPE` without a label.
+ */
+export function recoveryFrom(error: unknown): Recovery {
+  if (error instanceof SilentStreamError) return "shrink";
+  if (error instanceof MongoServerError) {
+    const code = Number(error.code);
+    if (lostCodes.has(code)) return "new-epoch";
+    if (timeCodes.has(code)) return "shrink";
+    if (code === cursorNotFound || error.hasErrorLabel("ResumableChangeStreamError")) return "resume";
+    return "wait";
+  }
+  if (error instanceof MongoNetworkError || error instanceof MongoServerSelectionError) return "resume";
+  // The rest of the driver's errors (a closed pool, an expired session, a cursor in use) come of the connection's loss.
+  if (error instanceof MongoError) return "resume";
+  return isSystemError(error) ? "resume" : "wait";
+}
+
+function isSystemError(error: unknown): boolean {
+  return error instanceof Error && "syscall" in error && "code" in error;
+}
