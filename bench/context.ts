@@ -70,7 +70,9 @@ export function createContext(
         return await Promise.race([measure(turn), whenAborted(signal)]);
       } finally {
         for (const ending of endings.reverse()) {
-          await ending().catch((error: Error) => rest.progress(`at the end of the turn: ${error.message}`));
+          await ending().catch((error: Error) =>
+            rest.progress(`at the end of the turn: ${error.message.split("\n", 1)[0]}`),
+          );
         }
         rmSync(folder, { recursive: true });
       }

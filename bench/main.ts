@@ -70,7 +70,9 @@ async function run(options: Options, database: BenchDatabase, signal: AbortSigna
   const outcomes: Outcome[] = [];
   for (const name of options.names) outcomes.push(await measures[name](context));
 
-  const summaries = outcomes.flatMap((outcome) => outcome.measurements.map(summarise));
+  const summaries = outcomes.flatMap(({ measurements, invalid }) =>
+    measurements.map((measurement) => summarise(measurement, invalid.length === 0)),
+  );
   const invalid = outcomes.flatMap((outcome) => outcome.invalid);
   const doubts = outcomes.flatMap((outcome) => outcome.doubts);
   if (options.json) {
@@ -115,9 +117,13 @@ function readOptions(args: string[]): Options | "help" {
 /** The first Ctrl-C or SIGTERM ends the run in order; a second one ends it at once. */
 function onInterrupt(): AbortSignal {
   const interrupted = new AbortController();
+  let first = 0;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
-      if (interrupted.signal.aborted) process.exit(130);
+      // One Ctrl-C can arrive twice: from the terminal, and passed on by npx, tsx or make.
+      if (interrupted.signal.aborted && performance.now() - first > 500) process.exit(130);
+      if (interrupted.signal.aborted) return;
+      first = performance.now();
       interrupted.abort();
     });
   }

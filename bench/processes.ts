@@ -14,6 +14,10 @@ export interface Started<M extends Methods> {
 const children = new Set<ChildProcess>();
 const built = new URL("dist/", import.meta.url);
 const graceMilliseconds = 10_000;
+/** Whatever ends this process, nothing that it started stays behind. */
+process.on("exit", () => {
+  for (const child of children) child.kill("SIGKILL");
+});
 /** Makes V8 collect garbage on SIGUSR2, in any program. */
 const withCollector = ["--expose-gc", "--import", 'data:text/javascript,process.on("SIGUSR2", () => gc())'];
 

@@ -31,8 +31,9 @@ export interface Summary extends Omit<Measurement, "floor" | "gateway"> {
   floor: Spread;
   gateway: Spread;
   compared: Spread;
-  /** Undefined where there is no target. */
+  /** Undefined where there is no target, or no valid figure. */
   reached: boolean | undefined;
+  valid: boolean;
 }
 
 /** @param numbers - at least one */
@@ -49,16 +50,20 @@ export function quantile(sorted: readonly number[], part: number): number {
   return below + (above - below) * (place - Math.floor(place));
 }
 
-/** Each round is compared by itself, for the machine's mood changes more between rounds than within one. */
-export function summarise(measurement: Measurement): Summary {
+/**
+ * Each round is compared by itself, for the machine's mood changes more between rounds than within one.
+ *
+ * @param valid - whether the run did what it was to do
+ */
+export function summarise(measurement: Measurement, valid: boolean): Summary {
   const { floor, gateway, ...rest } = measurement;
   const rounds = floor.map((base, index) => {
     const figure = gateway[index] ?? Number.NaN;
     return { floor: base, gateway: figure, compared: rest.comparison === "ratio" ? figure / base : figure - base };
   });
   const compared = spread(rounds.map((round) => round.compared));
-  const reached = rest.target === undefined ? undefined : compared.median <= rest.target;
-  return { ...rest, rounds, floor: spread(floor), gateway: spread(gateway), compared, reached };
+  const reached = rest.target === undefined || !valid ? undefined : compared.median <= rest.target;
+  return { ...rest, rounds, floor: spread(floor), gateway: spread(gateway), compared, reached, valid };
 }
 
 /** @returns the measures as a table for people, one line each, with its rounds' smallest and largest figure */
@@ -72,7 +77,7 @@ export function table(summaries: readonly Summary[], gatewayName: string): strin
       range(summary.gateway),
       compared(summary),
       target(summary),
-      summary.reached === undefined ? "" : summary.reached ? "yes" : "no",
+      summary.valid ? verdict(summary.reached) : "INVALID",
     ]),
   ];
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)));
@@ -84,6 +89,11 @@ export function table(summaries: readonly Summary[], gatewayName: string): strin
         .trimEnd(),
     )
     .join("\n");
+}
+
+function verdict(reached: boolean | undefined): string {
+  if (reached === undefined) return "";
+  return reached ? "yes" : "no";
 }
 
 function compared({ comparison, compared, unit }: Summary): string {

@@ -1,7 +1,7 @@
 import { link, mkdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { isAlive } from "./process.mjs";
+import { isRunning } from "./process.mjs";
 
 const refreshMs = 2_000;
 const staleMs = 20_000;
@@ -68,7 +68,7 @@ async function holderOf(file) {
   try {
     const pid = Number(await readFile(file, "utf8"));
     const age = Date.now() - (await stat(file)).mtimeMs;
-    return { pid, stale: !isAlive(pid) || age > staleMs };
+    return { pid, stale: !(await isRunning(pid)) || age > staleMs };
   } catch (error) {
     if (/** @type {NodeJS.ErrnoException} */ (error).code === "ENOENT") return { pid: 0, stale: false };
     throw error;

@@ -83,7 +83,7 @@ async function seeOwnWrite(uri) {
   // A database of its own, so that nothing shows up in the one that people look at.
   await withClient(uri, 2_000, async (client) => {
     const checks = client.db("tailgate_replica").collection("checks");
-    const stream = checks.watch([], { maxAwaitTimeMS: 500 });
+    const stream = checks.watch([], { maxAwaitTimeMS: 100 });
     try {
       await stream.tryNext();
       await checks.insertOne({ at: new Date() }, { writeConcern: { w: "majority", wtimeoutMS: 10_000 } });

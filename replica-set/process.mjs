@@ -68,26 +68,22 @@ export async function findOnPath(command) {
   return undefined;
 }
 
-/** @param {number} pid */
-export function isAlive(pid) {
-  if (!(pid > 0)) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return /** @type {NodeJS.ErrnoException} */ (error).code === "EPERM";
-  }
+/**
+ * @param {number} pid
+ * @returns {Promise<boolean>} whether the process runs; a zombie, which has no command line any more, does not
+ */
+export async function isRunning(pid) {
+  return isKnown(pid) && (await commandLine(pid)) !== "";
 }
 
 /**
- * Process ids are used again, so before one is believed or ended, its command line must name our data. A zombie has no
- * command line and counts as gone.
+ * Process ids are used again, so before one is believed or ended, its command line must name our data.
  *
  * @param {number} pid
  * @param {string} data - the data directory that our server was started with
  */
 export async function isOurs(pid, data) {
-  return isAlive(pid) && (await commandLine(pid)).includes(data);
+  return isKnown(pid) && (await commandLine(pid)).includes(data);
 }
 
 /**
@@ -114,6 +110,17 @@ export async function terminate(pid, data, graceMs) {
 export async function portIsFree(port) {
   // Where a server listens on every address, some systems still let another bind the loopback address: so ask both ways.
   return !(await accepts(port)) && (await canListen(port));
+}
+
+/** @param {number} pid */
+function isKnown(pid) {
+  if (!(pid > 0)) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return /** @type {NodeJS.ErrnoException} */ (error).code === "EPERM";
+  }
 }
 
 /** @param {number} port */

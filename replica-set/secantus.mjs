@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { withLock } from "./lock.mjs";
 import { hello } from "./probe.mjs";
-import { isAlive, run } from "./process.mjs";
+import { run } from "./process.mjs";
 import { findPython } from "./python.mjs";
 import { toolsDirectory } from "./settings.mjs";
 import { Unavailable } from "./trouble.mjs";
@@ -245,7 +245,7 @@ async function listening(child, logFile, from, failure) {
 /** @param {number} port */
 async function answers(port) {
   try {
-    return (await hello(secantusUri(port, "admin"), 2_000)).isWritablePrimary === true;
+    return (await hello(`mongodb://127.0.0.1:${port}/?directConnection=true`, 2_000)).isWritablePrimary === true;
   } catch {
     // Not yet; the caller looks at the process and at the clock.
     return false;
@@ -266,5 +266,5 @@ function endWithUs(child) {
 }
 
 function killDependants() {
-  for (const child of dependants) if (child.pid && isAlive(child.pid)) child.kill("SIGKILL");
+  for (const child of dependants) if (child.exitCode === null) child.kill("SIGKILL");
 }

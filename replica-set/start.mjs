@@ -60,6 +60,7 @@ async function firstStart(settings, log) {
     const label = `${index + 1}. ${way.title}`;
     if (settings.forced && settings.forced !== way.name) {
       because.push(`${label}: not tried, TAILGATE_REPLICA=${settings.forced}`);
+      log(/** @type {string} */ (because.at(-1)));
       continue;
     }
     const job = jobFor(settings, way, port, log);
@@ -74,7 +75,10 @@ async function firstStart(settings, log) {
       await removeTraces(settings.directory);
     }
   }
-  throw new Trouble("None of the four ways works here. Mend one of them, or set MONGODB_URI to a replica set.");
+  const what = settings.forced
+    ? `TAILGATE_REPLICA=${settings.forced} does not work here.`
+    : "None of the four ways works here.";
+  throw new Trouble(`${what} Mend that, or set MONGODB_URI to a replica set.`);
 }
 
 /**

@@ -38,7 +38,7 @@ export interface Database extends Service {
  * @param options.startTimeoutMilliseconds - how long `start` tries to reach the server
  */
 export function createDatabase(options: { uri: string; log: Logger; startTimeoutMilliseconds?: number }): Database {
-  const client = new MongoClient(options.uri, clientOptions(options.uri));
+  const client = new MongoClient(options.uri, clientOptions(options.uri, options.startTimeoutMilliseconds));
   const db = client.db();
   let support: Support = { images: false, expandedEvents: false, splitEvents: false };
   let serverVersion = "";
@@ -71,7 +71,7 @@ export function createDatabase(options: { uri: string; log: Logger; startTimeout
   };
 }
 
-function clientOptions(uri: string): MongoClientOptions {
+function clientOptions(uri: string, startTimeoutMilliseconds = 30_000): MongoClientOptions {
   const named = new Set(
     [...new URL(uri.replace(/^mongodb(\+srv)?:/, "http:").replace(/,[^/?]*/, "")).searchParams.keys()].map((key) =>
       key.toLowerCase(),
@@ -84,7 +84,9 @@ function clientOptions(uri: string): MongoClientOptions {
     ...unless("readConcernLevel", { readConcern: { level: "majority" } }),
     ...unless("w", { writeConcern: { w: "majority" } }),
     // A database that is away is told within seconds; whoever retries does so with the reason in hand.
-    ...unless("serverSelectionTimeoutMS", { serverSelectionTimeoutMS: 5_000 }),
+    ...unless("serverSelectionTimeoutMS", { serverSelectionTimeoutMS: Math.min(5_000, startTimeoutMilliseconds) }),
+    // After a state change the driver waits for its monitor's next answer, which a server may hold back this long.
+    ...unless("heartbeatFrequencyMS", { heartbeatFrequencyMS: 2_000 }),
     ...unless("connectTimeoutMS", { connectTimeoutMS: 5_000 }),
     // A half-open connection would otherwise hold its caller for ever.
     ...unless("socketTimeoutMS", { socketTimeoutMS: 60_000 }),
@@ -101,7 +103,7 @@ async function reach(
   for (;;) {
     try {
       signal.throwIfAborted();
-      await client.connect();
+      await abortable(client.connect(), signal);
       const hello = await client.db().command({ hello: 1 });
       if (hello.setName === undefined && hello.msg !== "isdbgrid") throw notAReplicaSet();
       return;
@@ -117,6 +119,19 @@ async function reach(
       }
       options.log.warn({ err: error }, "database not reached yet");
     }
+  }
+}
+
+/** The driver's `connect` takes no signal; left alone, it ends by its own time limit or when the client is closed. */
+async function abortable<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  const done = new AbortController();
+  const aborted = new Promise<never>((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true, signal: done.signal });
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    done.abort();
   }
 }
 

@@ -2,6 +2,7 @@ import type Router from "@koa/router";
 import type { Db, Document } from "mongodb";
 import { type Api, createApi } from "./api/app.js";
 import { settingsOf } from "./config/load.js";
+import { secretWeakness } from "./config/secret.js";
 import type { Options, Settings } from "./config/settings.js";
 import { createDatabase } from "./database.js";
 import { createDispatcher } from "./dispatcher/dispatcher.js";
@@ -13,7 +14,9 @@ import { createMetrics, gaugeOf } from "./metrics.js";
 import { once, startServices, stopServices } from "./service.js";
 import { createFront } from "./sockets/front.js";
 import { createSockets } from "./sockets/server.js";
-import { createWatcher } from "./watcher/watcher.js";
+import { withTasksInterface } from "./tasks/document.js";
+import { createTasks, type Tasks } from "./tasks/tasks.js";
+import { createWatcher, type Sink } from "./watcher/watcher.js";
 
 /** What an application that embeds the gateway holds of it. */
 export interface Gateway {
@@ -55,12 +58,16 @@ export async function createGateway(options: Options = {}): Promise<Gateway> {
  * Puts the services in order and starts them.
  *
  * @param signal - gives start-up up
+ * @param options.startTimeoutMilliseconds - how long the database may take to answer, and its change stream to open
  */
 export async function startGateway(
-  settings: Settings,
+  configured: Settings,
   log: Logger,
   signal: AbortSignal = new AbortController().signal,
+  options: { startTimeoutMilliseconds?: number } = {},
 ): Promise<Gateway> {
+  const settings = withTasksInterface(configured);
+  const deadlineMilliseconds = settings.shutdown.graceSeconds * 1_000;
   const metrics = createMetrics();
   let stopping = false;
   const http = createHttpClient(settings.http, metrics);
@@ -70,25 +77,45 @@ export async function startGateway(
     queue: settings.executors.queue,
     log,
   });
-  const database = createDatabase({ uri: settings.mongodbUri, log });
+  const database = createDatabase({ uri: settings.mongodbUri, log, ...options });
   const dispatcher = createDispatcher({
     interfaces: settings.interfaces,
     bytesPerTurn: (settings.limits.bufferedMegabytes * 1_000_000) / 2,
     log,
     metrics,
   });
+  const tasks = createTasks({
+    definitions: settings.taskDefinitions,
+    settings: settings.tasks,
+    database,
+    executors,
+    http,
+    log,
+    metrics,
+    stopMilliseconds: deadlineMilliseconds,
+  });
   const watcher = createWatcher({
     database,
     collections: new Set([...settings.interfaces.values()].map((each) => each.collection)),
-    sink: dispatcher,
+    sink: tasks.definitions.size === 0 ? dispatcher : withTasks(dispatcher, tasks),
     log,
     metrics,
+    ...options,
   });
   const readiness = (): string[] => {
     if (stopping) return ["the gateway is stopping"];
     return watcher.trouble === undefined ? [] : [watcher.trouble];
   };
-  const api: Api = createApi({ log, metrics, readiness });
+  const api: Api = createApi({
+    settings,
+    db: database.db,
+    dispatcher,
+    tasks,
+    head: () => watcher.head,
+    log,
+    metrics,
+    readiness,
+  });
   const peerHeader = "tailgate-peer";
   const front = createFront({ target: api, peerHeader: { name: peerHeader }, log });
   const sockets = createSockets({ settings, dispatcher, front, log, metrics });
@@ -100,8 +127,10 @@ export async function startGateway(
     () => watcher.lagSeconds,
   );
 
-  const services = [executors, database, dispatcher, watcher, api, sockets];
-  const deadlineMilliseconds = settings.shutdown.graceSeconds * 1_000;
+  const weakness = secretWeakness(settings.auth.jwt);
+  if (weakness !== undefined) log.warn(weakness);
+
+  const services = [executors, database, dispatcher, watcher, tasks, api, sockets];
   await startServices(services, { log, signal, deadlineMilliseconds });
   log.info({ port: sockets.port, interfaces: [...settings.interfaces.keys()] }, "gateway started");
   return {
@@ -122,5 +151,17 @@ export async function startGateway(
       await stopServices(services, { log, deadlineMilliseconds });
       log.info("gateway stopped");
     }),
+  };
+}
+
+/** Tasks are started by the very changes that clients are shown. */
+function withTasks(sink: Sink, tasks: Tasks): Sink {
+  return {
+    dispatchBatch(events, from) {
+      const next = sink.dispatchBatch(events, from);
+      for (const event of events.slice(from, next)) tasks.onEvent(event);
+      return next;
+    },
+    advance: (position) => sink.advance(position),
   };
 }

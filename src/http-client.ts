@@ -9,12 +9,13 @@ export type HttpClient = KyInstance;
  * nowhere else; a caller adds what its request needs by `http.extend` or per request, never by a client of its own.
  *
  * A request is tried again, where its method is idempotent, after a network failure or a status of 408, 413, 429, 500, 502,
- * 503 or 504; a `Retry-After` is honoured as long as the time limit, which holds for each attempt, lets it wait.
+ * 503 or 504; a `Retry-After` is honoured. There are two time limits, for one attempt and for all of them with the waits between.
  */
 export function createHttpClient(settings: HttpSettings, metrics: Metrics): HttpClient {
   return ky.create({
     headers: { "user-agent": settings.userAgent },
     timeout: settings.timeoutSeconds * 1_000,
+    totalTimeout: settings.totalTimeoutSeconds * 1_000,
     retry: { limit: settings.retries, maxRetryAfter: settings.timeoutSeconds * 1_000 },
     fetch: measured(metrics),
   });

@@ -4,3 +4,12 @@ export { exported } from "./executors/exported.js";
 export { createGateway, type Gateway } from "./gateway.js";
 export type { HttpClient } from "./http-client.js";
 export type { ChangeMessage, Operation } from "./message.js";
+export {
+  defineTask,
+  type MainTaskContext,
+  type MainTaskOptions,
+  type TaskContext,
+  type TaskDefinition,
+  type TaskProgress,
+  type WorkerTaskOptions,
+} from "./tasks/define.js";

@@ -6,9 +6,12 @@ import { alternate } from "./alternate.js";
 const connections = 10_000;
 /** Opened before, and left open: what a process takes once, whatever the number of connections, is there by then. */
 const warmUpConnections = 2_000;
-/** After some collections V8 also drops code that was not used for a while: fewer would leave it half done. */
-const collections = 8;
-const settleMilliseconds = 400;
+const collectEveryMilliseconds = 400;
+/** Settled is what has not moved by more than this for so many collections; and some have to pass in any case. */
+const steadyBytes = 300_000;
+const steadyCollections = 12;
+const leastCollections = 20;
+const mostCollections = 100;
 
 /** Resident memory per idle plain connection, beside bare uWebSockets. */
 export async function memory(context: Context): Promise<Outcome> {
@@ -37,15 +40,20 @@ async function once(context: Context, turn: Turn, side: Side, invalid: string[])
 }
 
 /**
- * V8 collects the garbage of start-up and handshakes some 10 s or more after they end, all at once, and what it gives back
- * then is more than 10,000 sockets take. So collections are asked for rather than waited for.
+ * V8 gives back what start-up and handshakes left behind some seconds after they end, all at once, and that is as much as
+ * thousands of sockets take. So collections are asked for, until nothing moves any more.
  *
  * @returns resident bytes
  */
 async function settled(pid: number): Promise<number> {
-  for (let collection = 0; collection < collections; collection++) {
+  const readings: number[] = [];
+  while (readings.length < mostCollections) {
     collectGarbage(pid);
-    await new Promise((resolve) => setTimeout(resolve, settleMilliseconds));
+    await new Promise((resolve) => setTimeout(resolve, collectEveryMilliseconds));
+    readings.push(residentBytes(pid));
+    const last = readings.slice(-steadyCollections);
+    const isSteady = Math.max(...last) - Math.min(...last) < steadyBytes;
+    if (isSteady && readings.length >= leastCollections) break;
   }
-  return residentBytes(pid);
+  return readings.at(-1) ?? residentBytes(pid);
 }

@@ -2,12 +2,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
-// @ts-expect-error: a plain module of the replica set's scripts
 import { fallbackUri } from "../../replica-set/default-uri.mjs";
 import { defaults } from "../../src/config/defaults.js";
 import { describeSettings } from "../../src/config/describe.js";
 import { type Environment, type Flags, loadSettings, settingsOf } from "../../src/config/load.js";
-import type { Options, Settings } from "../../src/config/settings.js";
+import type { Options, RuleFunction, Settings } from "../../src/config/settings.js";
 import { ConfigurationError, exitCodeOf } from "../../src/errors.js";
 
 describe("the configuration", () => {
@@ -56,6 +55,7 @@ describe("the configuration", () => {
         connectionsPerUser: 20,
         messagesPerMinute: 600,
         bufferedMegabytes: 1,
+        idleSeconds: 60,
       });
       expect(settings.interfaces.size).to.equal(0);
       expect(settings.file).to.equal(undefined);
@@ -95,12 +95,12 @@ describe("the configuration", () => {
 
     it("takes a module, with functions for rules and representations, in JavaScript and TypeScript", async () => {
       const body = "{ interfaces: { jobs: { read: (user) => user !== null, representation: ({ a }) => ({ a }) } } }";
-      for (const name of ["config.mjs", "config.ts"]) {
-        const type = name.endsWith(".ts") ? ": any" : "";
+      for (const name of ["config.mjs", "config.mts"]) {
+        const type = name.endsWith(".mts") ? ": any" : "";
         const content = `export default ${body.replace("(user)", `(user${type})`).replace("({ a })", `({ a }${type})`)}`;
         const settings = await load(content, { TAILGATE_CONFIG: name }, {}, name);
         const jobs = settings.interfaces.get("jobs");
-        expect((jobs?.read as (user: null) => boolean)(null)).to.equal(false);
+        expect((jobs!.read as RuleFunction)(null)).to.equal(false);
         expect(jobs?.representation?.({ a: 1, b: 2 })).to.deep.equal({ a: 1 });
       }
     });
@@ -195,7 +195,7 @@ describe("the configuration", () => {
     it("names the line and column of what is no YAML or JSON", async () => {
       expect(await refusal(() => load("a: 1\nb: [2\n"))).to.match(/tailgate\.config\.yaml:3:1: invalid YAML/);
       expect(await refusal(() => load("port: 1\nport: 2\n"))).to.match(/yaml:2:1: invalid YAML: .*unique/);
-      expect(await refusal(() => load("port: *other\n"))).to.contain("invalid YAML: Unresolved alias");
+      expect(await refusal(() => load("port: *other\n"))).to.contain("invalid YAML: an alias without its anchor");
       expect(await refusal(() => load("port: !secret x\n"))).to.match(/yaml:1:7: invalid YAML/);
       const json = (text: string) => refusal(() => load(text, { TAILGATE_CONFIG: "a.json" }, {}, "a.json"));
       expect(await json('{\n  "port": 1,\n}')).to.match(/a\.json:3:1: invalid JSON/);
@@ -261,7 +261,6 @@ describe("the configuration", () => {
         "must be one of HS256",
       ],
       ["RS256 without keys", `auth: { jwt: { secret: ${"s".repeat(32)}, algorithms: [RS256] } }`, "RS256 needs a"],
-      ["HS512 with 32 bytes", `auth: { jwt: { secret: ${"s".repeat(32)}, algorithms: [HS512] } }`, "at least 64 bytes"],
       ["a close code of HTTP", "auth: { closeCode: 401 }", "must be a whole number from 4000 to 4999, not 401"],
       ["a close code that is taken", "auth: { closeCode: 4508 }", "has another meaning"],
       ["any origin", 'allowedOrigins: ["*"]', "allowedOrigins[0]: a wildcard would let any page"],
@@ -310,12 +309,13 @@ describe("the configuration", () => {
     it("are in no error", async () => {
       const canary = "canary-7f3a";
       const yaml = [
-        `auth: { jwt: { secret: ${canary} } }`,
         `auth: { jwt: ${canary} }`,
         `auth: ${canary}`,
         `auth: { jwt: { secret: ${canary}`,
         `auth: { jwt: { secret: [${canary}] } }`,
-        `auth: { jwt: { secret: *${canary.replace("-", "")}!, algorithms: [${canary}] } }`,
+        `auth: { jwt: { secret: x, algorithms: [${canary}] } }`,
+        `auth: { jwt: { secret: *${canary} } }`,
+        `auth: { jwt: { secret: !${canary} } }`,
         `mongo: mongodb://u:${canary}@h`,
         `mongo: mongodb://u:${canary}@x@h/db`,
         `mongo: mongodb://u:${canary}@h:port/db`,
@@ -324,8 +324,6 @@ describe("the configuration", () => {
         `allowedOrigins: ["https://u:${canary}@h/"]`,
       ];
       for (const text of yaml) {
-        // An alias's name is quoted by the parser; it is no secret, but a value that begins with * could be one.
-        if (text.includes("*")) continue;
         expect(await refusal(() => load(text)), text).to.not.contain(canary);
       }
       expect(await refusal(() => load(undefined, { MONGODB_URI: `mongodb://u:${canary}@h` }))).to.not.contain(canary);

@@ -2,12 +2,21 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
-import { eventually, isAlive, kinds, looping, rejection, started, stopAll } from "./support.js";
-
-after(stopAll);
+import type { Executors } from "../../src/executors/pools.js";
+import { eventually, isAlive, kinds, looping, rejection, shared, started, stopAll } from "./support.js";
 
 for (const kind of kinds) {
   describe(`A worker that dies in ${kind}`, () => {
+    afterEach(stopAll);
+
+    let executors: Executors;
+    let alone: Executors;
+    before(async () => {
+      executors = await shared({ [kind]: { max: 2, memoryMegabytes: 48 } });
+      alone = await shared({ [kind]: { max: 1 } });
+    });
+    after(() => Promise.all([executors.stop(), alone.stop()]));
+
     const crashes: Record<string, { fn: () => unknown; reason: RegExp }> = {
       "by process.exit": { fn: () => process.exit(3), reason: /exit code 3/ },
       "by process.exit(0)": { fn: () => process.exit(0), reason: /exit code 0/ },
@@ -35,7 +44,10 @@ for (const kind of kinds) {
         reason: /RangeError: in a callback/,
       },
       "by running out of memory": {
-        fn: () => {
+        fn: async () => {
+          const { closeSync } = await import("node:fs");
+          // A process writes pages about its end, which belong in no spec's output.
+          if (typeof process.send === "function") closeSync(2);
           const kept: unknown[] = [];
           for (;;) kept.push(new Array(10_000).fill(kept.length));
         },
@@ -44,7 +56,6 @@ for (const kind of kinds) {
     };
     for (const [how, { fn, reason }] of Object.entries(crashes)) {
       it(`${how} fails its own call only, and those that wait and run go on`, async () => {
-        const executors = await started({ [kind]: { max: 2, memoryMegabytes: 48 } });
         const neighbour = executors[kind].run(
           (context: { progress(value: number): void }) =>
             new Promise<string>((resolve) => {
@@ -66,9 +77,8 @@ for (const kind of kinds) {
     }
 
     it("does not keep the calls behind it waiting where it was the only one", async () => {
-      const executors = await started({ [kind]: { max: 1 } });
       const outcomes = [0, 1, 2, 3, 4, 5].map((n) =>
-        executors[kind]
+        alone[kind]
           .run((value: number) => (value % 2 === 0 ? process.exit(1) : value), [n])
           .catch((error: { code: string }) => error.code),
       );
@@ -80,21 +90,19 @@ for (const kind of kinds) {
       const directory = await mkdtemp(join(tmpdir(), "executors-"));
       const file = join(directory, "runs");
       await writeFile(file, "");
-      const executors = await started({ [kind]: { max: 2 } });
       const crash = async (path: string) => {
         const { appendFileSync } = await import("node:fs");
         appendFileSync(path, "x");
         process.exit(1);
       };
-      await Promise.all(Array.from({ length: 10 }, () => rejection(executors[kind].run(crash, [file]))));
-      expect(await readFile(file, "utf8")).to.equal("x".repeat(10));
+      await Promise.all(Array.from({ length: 6 }, () => rejection(executors[kind].run(crash, [file]))));
+      expect(await readFile(file, "utf8")).to.equal("x".repeat(6));
       await rm(directory, { recursive: true });
     });
 
     it("between two calls fails neither", async () => {
-      const executors = await started({ [kind]: { max: 1 } });
       for (let round = 0; round < 5; round++) {
-        const last = await executors[kind].run(
+        const last = await alone[kind].run(
           (n: number) => {
             setTimeout(() => process.exit(1), 0);
             return n;
@@ -102,13 +110,12 @@ for (const kind of kinds) {
           [round],
         );
         expect(last).to.equal(round);
-        if (round % 2 === 0) await eventually(() => executors[kind].stats().workers === 0);
+        if (round % 2 === 0) await eventually(() => alone[kind].stats().workers === 0);
       }
     });
 
     it("is replaced again and again", async () => {
-      const executors = await started({ [kind]: { max: 2 } });
-      for (let round = 0; round < 5; round++) {
+      for (let round = 0; round < 3; round++) {
         await Promise.all([1, 2, 3].map(() => rejection(executors[kind].run(() => process.exit(1), []))));
       }
       expect(await executors[kind].run(() => "fine", [])).to.equal("fine");
@@ -118,6 +125,8 @@ for (const kind of kinds) {
 }
 
 describe("A worker process", () => {
+  afterEach(stopAll);
+
   it("that is killed from outside fails its call with the signal's name", async () => {
     const executors = await started();
     const { pid, call } = await looping(executors.processes);
@@ -138,30 +147,23 @@ describe("A worker process", () => {
   });
 
   it("ignores the signals that a terminal or a service manager sends to the whole group", async () => {
-    const executors = await started();
-    const pids: number[] = [];
+    const executors = await started({ processes: { max: 1 } });
+    const all = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
     const call = executors.processes.run(
       async (context: { progress(value: number): void }) => {
-        let signals = 0;
-        const all = new Promise<void>((resolve) => {
-          for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-            process.on(signal, () => {
-              signals++;
-              if (signals === 3) resolve();
-            });
-          }
-        });
         context.progress(process.pid);
-        await all;
-        return signals;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        return process.pid;
       },
       [],
-      { onProgress: (pid: number) => pids.push(pid) },
+      {
+        onProgress(pid: number) {
+          for (const signal of all) process.kill(pid, signal);
+        },
+      },
     );
-    await eventually(() => pids.length === 1);
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.kill(pids[0] as number, signal);
-    expect(await call).to.equal(3);
-    process.kill(pids[0] as number, "SIGINT");
-    expect(await executors.processes.run(() => process.pid, [])).to.equal(pids[0]);
+    const pid = await call;
+    for (const signal of all) process.kill(pid, signal);
+    expect(await executors.processes.run(() => process.pid, [])).to.equal(pid);
   });
 });

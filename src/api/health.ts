@@ -1,25 +1,64 @@
-import type Router from "@koa/router";
+import { z } from "zod";
 import type { Metrics } from "../metrics.js";
 import { version } from "../version.js";
+import { type ApiPart, jsonAnswer, jsonSchema, operation } from "./openapi.js";
 
 /** What keeps the gateway from being ready, as sentences; none where it is. */
 export type Readiness = () => readonly string[];
 
+const livenessSchema = z.strictObject({ status: z.literal("ok") });
+const readinessSchema = z.strictObject({
+  status: z.enum(["ready", "not ready"]),
+  reasons: z.array(z.string()).describe("what keeps the gateway from being ready"),
+});
+const versionSchema = z.strictObject({ name: z.literal("tailgate"), version: z.string(), node: z.string() });
+
 /** `/livez`, `/readyz`, `/version` and `/metrics`: what supervisors, load balancers and monitors ask. */
-export function addHealth(router: Router, readiness: Readiness, metrics: Metrics): void {
-  router.get("/livez", (context) => {
-    context.body = { status: "ok" };
-  });
-  router.get("/readyz", (context) => {
-    const reasons = readiness();
-    context.status = reasons.length === 0 ? 200 : 503;
-    context.body = { status: reasons.length === 0 ? "ready" : "not ready", reasons };
-  });
-  router.get("/version", (context) => {
-    context.body = { name: "tailgate", version, node: process.versions.node };
-  });
-  router.get("/metrics", async (context) => {
-    context.body = await metrics.registry.metrics();
-    context.set("Content-Type", metrics.registry.contentType);
-  });
+export function healthPart(readiness: Readiness, metrics: Metrics): ApiPart {
+  return {
+    paths: {
+      "/livez": {
+        get: operation("Whether the process answers", { 200: jsonAnswer("it does", jsonSchema(livenessSchema)) }),
+      },
+      "/readyz": {
+        get: operation("Whether the gateway can serve", {
+          200: jsonAnswer("it can", jsonSchema(readinessSchema)),
+          503: jsonAnswer(
+            "it can't: the database or the stream is away, or it is stopping",
+            jsonSchema(readinessSchema),
+          ),
+        }),
+      },
+      "/version": { get: operation("What is running", { 200: jsonAnswer("it", jsonSchema(versionSchema)) }) },
+      "/metrics": {
+        get: operation("Figures of the gateway", {
+          200: { description: "in Prometheus' text format", content: { "text/plain": { schema: { type: "string" } } } },
+        }),
+      },
+    },
+    add(router) {
+      const fresh = (context: { set(name: string, value: string): void }): void =>
+        context.set("Cache-Control", "no-store");
+      router.get("/livez", (context) => {
+        fresh(context);
+        context.body = { status: "ok" } satisfies z.output<typeof livenessSchema>;
+      });
+      router.get("/readyz", (context) => {
+        fresh(context);
+        const reasons = [...readiness()];
+        const isReady = reasons.length === 0;
+        context.status = isReady ? 200 : 503;
+        context.body = { status: isReady ? "ready" : "not ready", reasons } satisfies z.output<typeof readinessSchema>;
+      });
+      router.get("/version", (context) => {
+        const running: z.output<typeof versionSchema> = { name: "tailgate", version, node: process.versions.node };
+        context.body = running;
+      });
+      router.get("/metrics", async (context) => {
+        fresh(context);
+        context.body = await metrics.registry.metrics();
+        context.set("Content-Type", metrics.registry.contentType);
+      });
+    },
+  };
 }

@@ -15,6 +15,7 @@ export const defaults = {
     connectionsPerUser: 20,
     messagesPerMinute: 600,
     bufferedMegabytes: 1,
+    idleSeconds: 60,
   },
   tasks: { concurrency: 2, queue: 1000, timeoutSeconds: 300 },
   http: { userAgent: `tailgate/${version}`, timeoutSeconds: 10, totalTimeoutSeconds: 60, retries: 2 },

@@ -9,6 +9,8 @@ import {
   LineCounter,
   type Node,
   parseDocument,
+  type YAMLParseError,
+  type YAMLWarning,
   type Document as YamlDocument,
 } from "yaml";
 import { redact } from "../log.js";
@@ -91,7 +93,7 @@ function parseYaml(text: string, source: string, problems: Problem[]): RawOption
   });
   const faults = [...document.errors, ...document.warnings];
   for (const fault of faults) {
-    problems.push({ source: place(source, lines, fault.pos[0]), message: `invalid YAML: ${fault.message}` });
+    problems.push({ source: place(source, lines, fault.pos[0]), message: `invalid YAML: ${faultMessage(fault)}` });
   }
   if (faults.length > 0) return undefined;
   try {
@@ -99,10 +101,20 @@ function parseYaml(text: string, source: string, problems: Problem[]): RawOption
     const value: unknown = document.toJS() ?? {};
     return { value, isCode: false, locate: (path) => place(source, lines, offsetOf(document, path)) };
   } catch (error) {
-    // Aliases are resolved only here: one without its anchor, or so many that they would fill the memory.
-    problems.push({ source, message: `invalid YAML: ${error instanceof Error ? error.message : String(error)}` });
+    // Aliases are resolved only here. The parser's message would quote the name, which may be a secret without quotes.
+    if (!(error instanceof ReferenceError)) throw error;
+    problems.push({
+      source,
+      message:
+        "invalid YAML: an alias without its anchor, or too many of them; a text that begins with * stands in quotes",
+    });
     return undefined;
   }
+}
+
+function faultMessage(fault: YAMLParseError | YAMLWarning): string {
+  if (fault.code !== "TAG_RESOLVE_FAILED") return fault.message;
+  return "tags are not known here; a text that begins with ! stands in quotes";
 }
 
 /** JSON.parse decides. Its messages quote the text, so the YAML parser, of whose language JSON is a part, says where. */

@@ -66,12 +66,16 @@ export interface LimitSettings {
   readonly connectionsPerUser: number;
   readonly messagesPerMinute: number;
   readonly bufferedMegabytes: number;
+  /** A peer that has answered no ping for this long is gone. */
+  readonly idleSeconds: number;
 }
 
 export interface TaskSettings {
   readonly concurrency: number;
   readonly queue: number;
   readonly timeoutSeconds: number;
+  /** How long a gateway that runs a task may be silent before another takes the task. Not configurable: 30 s if absent. */
+  readonly leaseMilliseconds?: number;
 }
 
 /** Settings of the one client that makes all outgoing HTTP requests. */

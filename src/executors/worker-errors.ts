@@ -139,6 +139,7 @@ function plainOrText(value: unknown): string | number | boolean | bigint {
 
 function textOf(value: unknown): string {
   try {
+    if (value instanceof Error) return value.message;
     return typeof value === "object" && value !== null ? (JSON.stringify(value) ?? String(value)) : String(value);
   } catch {
     // A cycle, or a toJSON or toString that throws: the type is what is left.

@@ -26,7 +26,12 @@ async function perform(request: CallRequest): Promise<CallOutcome | InstanceType
   try {
     const args = decode(request.args) as unknown[];
     const fn = await load(request.function);
-    const context: WorkerContext = { progress: (value) => emit({ call, event: "progress", value }) };
+    const context: WorkerContext = {
+      progress(value) {
+        // What a function leaves behind has no one to report to.
+        if (current === call) emit({ call, event: "progress", value });
+      },
+    };
     const bytes = encode("result", await fn(...args, ...(request.progress ? [context] : [])));
     return parentPort === null ? { result: bytes } : new workerpool.Transfer({ result: bytes }, [bytes.buffer]);
   } catch (error) {

@@ -90,8 +90,24 @@ export function term(path: string, body: TermBody): Term {
 /** @returns the expression as a query for the driver */
 export function queryOf(expression: Expression): Document {
   if (!("of" in expression)) return { [expression.path]: expression.operators };
-  if (expression.op === "$and" && expression.of.length === 0) return {};
-  return { [expression.op]: expression.of.map(queryOf) };
+  return expression.op === "$and" ? conjunctionOf(expression.of) : { [expression.op]: expression.of.map(queryOf) };
+}
+
+/** Conditions side by side in one document, as people write them; `$and` only for those that need the same key. */
+function conjunctionOf(conditions: readonly Expression[]): Document {
+  const fields = new Map<string, Document>();
+  const apart: Document[] = [];
+  // Paths first: the first key of an $elemMatch tells whether it is about elements as values.
+  for (const condition of [...conditions].sort((a, b) => Number("of" in a) - Number("of" in b))) {
+    const [key, value] =
+      "of" in condition ? [condition.op, condition.of.map(queryOf)] : [condition.path, condition.operators];
+    const present = fields.get(key);
+    if (present === undefined) fields.set(key, value);
+    else if ("of" in condition || Object.keys(value).some((op) => op in present)) apart.push({ [key]: value });
+    else fields.set(key, { ...present, ...value });
+  }
+  // Defined rather than assigned: a path is any text.
+  return Object.fromEntries(apart.length === 0 ? fields : [...fields, ["$and", apart]]);
 }
 
 /** @returns canonical EJSON text, which keeps the types of numbers and the order of keys */

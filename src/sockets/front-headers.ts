@@ -148,5 +148,6 @@ function listedInConnection(connection: string): Set<string> | undefined {
  * the first of several.
  */
 function bytesOf(req: HttpRequest, name: string, decoded: string, seen: readonly string[]): string {
-  return seen.includes(name) ? Buffer.from(decoded, "utf8").toString("latin1") : req.getHeader(name);
+  const repeated = seen.some((text, index) => index % 2 === 0 && text === name);
+  return repeated ? Buffer.from(decoded, "utf8").toString("latin1") : req.getHeader(name);
 }

@@ -1,13 +1,8 @@
-import { Agent, type ClientRequest, type IncomingMessage, request, STATUS_CODES } from "node:http";
+import { Agent, type ClientRequest, type IncomingMessage, request } from "node:http";
 import type { Logger } from "../log.js";
 import { FrontClient } from "./front-client.js";
-import {
-  addressText,
-  type RequestHead,
-  type ResponseHeader,
-  readRequestHead,
-  responseHeaders,
-} from "./front-headers.js";
+import { addressText, type RequestHead, readRequestHead, responseHeaders } from "./front-headers.js";
+import { type Problem, problems, respondProblem } from "./front-problems.js";
 import type { HttpRequest, HttpResponse } from "./uws.js";
 
 export interface FrontOptions {
@@ -21,10 +16,12 @@ export interface FrontOptions {
   /** How long the server may take from the end of a request to the head of its response, then 504. Default 60,000. */
   headerTimeoutMilliseconds?: number;
   /**
-   * How long a client may take to send a body, then 408; every KB that has come in adds a second, and time in which the
-   * server did not take more does not count. Default 30,000.
+   * How long a client may take to send a body, then 408. What has come in extends it, by `bodyBytesPerSecond`, and time
+   * in which the server did not take more does not count. Default 30,000.
    */
   bodyTimeoutMilliseconds?: number;
+  /** The slowest sending of a body that is waited for, in bytes per second. Default 1024. */
+  bodyBytesPerSecond?: number;
   /** Requests in flight above which new ones get 503. Default 500. */
   maxConcurrent?: number;
   log: Logger;
@@ -55,6 +52,7 @@ export function createFront(options: FrontOptions): Front {
     ...options,
     headerTimeoutMilliseconds: options.headerTimeoutMilliseconds ?? 60_000,
     bodyTimeoutMilliseconds: options.bodyTimeoutMilliseconds ?? 30_000,
+    bodyBytesPerSecond: options.bodyBytesPerSecond ?? 1024,
     // Idle connections go before the server behind closes them (node:http: after 5 s), for a request that meets the
     // close half-way would fail.
     agent: new Agent({ keepAlive: true, scheduling: "lifo", timeout: 2500 }),
@@ -199,7 +197,8 @@ class Exchange {
    * slow line, and no 408. So its patience is renewed as long as ours lasts.
    */
   #watchBody(): void {
-    const allowed = this.#shared.bodyTimeoutMilliseconds + this.#bytes / minimumBytesPerMillisecond;
+    const { bodyTimeoutMilliseconds, bodyBytesPerSecond } = this.#shared;
+    const allowed = bodyTimeoutMilliseconds + (this.#bytes / bodyBytesPerSecond) * 1000;
     const left = this.#bodyBegan + allowed - (this.#pausedSince ?? performance.now());
     if (left <= 0) {
       this.#refuse(problems.tooSlow);
@@ -271,48 +270,11 @@ class Exchange {
   }
 }
 
-// 1 KB/s: slower is no honest line.
-const minimumBytesPerMillisecond = 1;
 // Well under the 8 to 12 s after which uWebSockets gives up.
 const renewMilliseconds = 3000;
 // Reading can't be paused while the response waits for the client; this is the most that may pile up meanwhile.
 const maxWaitingBytes = 16 * 1024 * 1024;
 
-interface Problem {
-  status: number;
-  code: string;
-  title: string;
-  retryAfterSeconds?: number;
-}
-
-const problems = {
-  malformed: { status: 400, code: "malformed-request", title: "The request's head is not valid HTTP" },
-  tooSlow: { status: 408, code: "body-timeout", title: "The request's body took too long" },
-  unsupported: { status: 501, code: "unsupported-method", title: "The method is not supported" },
-  unavailable: { status: 502, code: "upstream-unavailable", title: "The API could not be reached" },
-  overloaded: { status: 503, code: "overloaded", title: "Too many requests at once", retryAfterSeconds: 1 },
-  stopping: { status: 503, code: "stopping", title: "The gateway is stopping", retryAfterSeconds: 1 },
-  timeout: { status: 504, code: "upstream-timeout", title: "The API did not answer in time" },
-} satisfies Record<string, Problem>;
-
 function bareClient(res: HttpResponse): FrontClient {
   return new FrontClient(res, { onDrain: () => {}, onDone: () => {} });
-}
-
-/**
- * @param how.linger - ask the client to close, and discard what it is still sending until it does
- * @param how.hangUp - close at once
- */
-function respondProblem(
-  client: FrontClient,
-  problem: Problem,
-  how: { bodiless: boolean; linger?: boolean; hangUp?: boolean },
-): void {
-  const { status, code, title, retryAfterSeconds } = problem;
-  const headers: ResponseHeader[] = [["Content-Type", "application/problem+json"]];
-  if (retryAfterSeconds !== undefined) headers.push(["Retry-After", String(retryAfterSeconds)]);
-  if (how.linger === true) headers.push(["Connection", "close"]);
-  const body = Buffer.from(JSON.stringify({ type: "about:blank", title, status, code }));
-  const head = { status, reason: STATUS_CODES[status] ?? "", headers, length: body.length, bodiless: how.bodiless };
-  client.respond(head, body, how.hangUp === true);
 }

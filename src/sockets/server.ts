@@ -22,8 +22,6 @@ import {
   us_socket_local_port,
 } from "./uws.js";
 
-/** A peer that has not answered a ping for this long is gone; uWebSockets sends the pings. In seconds. */
-const idleTimeoutSeconds = 60;
 /** What waits for a slow reader when the gateway stops gets this long to leave, in milliseconds. */
 const lingerMilliseconds = 1_000;
 /** Sockets that are ended in one turn of the event loop. */
@@ -63,7 +61,8 @@ export function createSockets(options: SocketsOptions): Sockets {
 
   app.ws<{ readonly connection: Connection }>(websocketPath, {
     compression: DISABLED,
-    idleTimeout: idleTimeoutSeconds,
+    // uWebSockets pings a quiet peer in time, and closes it when nothing came back.
+    idleTimeout: settings.limits.idleSeconds,
     sendPingsAutomatically: true,
     // The sweep ends a slow reader long before uWebSockets would begin to drop its messages.
     maxBackpressure: 4 * limitBytes,

@@ -1,5 +1,5 @@
 import { MongoError, MongoNetworkError, MongoServerError, MongoServerSelectionError } from "mongodb";
-import { SilentStreamError } from "./stream.js";
+import { SilentStreamError, StreamEndedError } from "./stream.js";
 
 /**
  * What a failed stream calls for:
@@ -27,6 +27,7 @@ const lostCodes = new Set([260, 280, 286, 10334]);
  */
 export function recoveryFrom(error: unknown): Recovery {
   if (error instanceof SilentStreamError) return "shrink";
+  if (error instanceof StreamEndedError) return "resume";
   if (error instanceof MongoServerError) {
     const code = Number(error.code);
     if (lostCodes.has(code)) return "new-epoch";

@@ -7,6 +7,9 @@ export interface RawBatch {
   readonly token: ResumeToken | undefined;
 }
 
+/** What finding a server may take beyond any silence of the stream: the driver looks for one, and tries twice. */
+const openingMilliseconds = 10_000;
+
 /** Nothing came, not even an empty batch, for longer than the server may stay silent. */
 export class SilentStreamError extends Error {
   readonly code = "silent-stream";
@@ -14,6 +17,16 @@ export class SilentStreamError extends Error {
   constructor(milliseconds: number) {
     super(`the change stream was silent for ${milliseconds} ms: the connection is taken for dead`);
     this.name = "SilentStreamError";
+  }
+}
+
+/** The server has closed the stream, as it does after the event that invalidates it: it has to be opened anew after that. */
+export class StreamEndedError extends Error {
+  readonly code = "stream-ended";
+
+  constructor() {
+    super("the server has ended the change stream");
+    this.name = "StreamEndedError";
   }
 }
 
@@ -26,6 +39,8 @@ interface BatchCursor {
   tryNext(): Promise<ChangeStreamDocument | null>;
   readBufferedDocuments(): ChangeStreamDocument[];
   bufferedCount(): number;
+  /** The server has closed the cursor: nothing more comes of it. */
+  readonly isDead: boolean;
   /** The server has opened the stream; `tryNext` then goes on to wait for a first event. */
   once(event: "init", listener: () => void): void;
   readonly postBatchResumeToken?: ResumeToken;
@@ -36,7 +51,7 @@ interface BatchCursor {
  * empty and comes as soon as the stream is open. It never resumes by itself: an error ends it.
  *
  * @param options.silenceMilliseconds - the longest wait for a batch before the connection is taken for dead
- * @throws the driver's errors as they are, and `SilentStreamError`
+ * @throws the driver's errors as they are, `SilentStreamError` and `StreamEndedError`
  */
 export async function* readBatches(
   db: Db,
@@ -52,7 +67,7 @@ export async function* readBatches(
   try {
     const opening = new Promise<null>((resolve) => cursor.once("init", () => resolve(null)));
     let next = cursor.tryNext();
-    const opened = await race(Promise.race([opening, next]), aborted, options.silenceMilliseconds);
+    const opened = await race(Promise.race([opening, next]), aborted, options.silenceMilliseconds + openingMilliseconds);
     if (opened === "aborted") return;
     // The token is that of the place after what came along with the opening, which is yet to be yielded.
     yield {
@@ -64,6 +79,8 @@ export async function* readBatches(
       if (first === "aborted") return;
       const events = first === null ? [] : [first, ...cursor.readBufferedDocuments()];
       yield { events, token: cursor.postBatchResumeToken };
+      // Without this, `tryNext` of a dead cursor would answer at once with nothing, for ever.
+      if (cursor.isDead) throw new StreamEndedError();
     }
   } finally {
     ended.abort();

@@ -1,0 +1,247 @@
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect } from "chai";
+import { connectClient, type TestClient } from "../support/client.js";
+import { startTestGateway, type TestGateway } from "../support/gateway.js";
+import { startProxy } from "../support/proxy.js";
+import { freshDatabase, type SpecDatabase } from "../support/server.js";
+
+describe("the sockets", () => {
+  let database: SpecDatabase;
+  let gateway: TestGateway;
+
+  before(async () => {
+    database = await freshDatabase();
+    gateway = await startTestGateway({
+      mongo: database.uri,
+      interfaces: { items: { read: true }, others: { read: true }, closed: { read: false } },
+      limits: { payloadKilobytes: 4, messagesPerMinute: 50, bufferedMegabytes: 1, idleSeconds: 8 },
+    });
+  });
+  after(async () => {
+    await gateway.stop();
+    await database.dispose();
+  });
+
+  const code = async (client: TestClient): Promise<number> => (await client.closed).code;
+  const metric = async (name: string): Promise<number> => {
+    const text = await (await fetch(`${gateway.url}/metrics`)).text();
+    const line = text.split("\n").find((each) => each.startsWith(name));
+    return Number(line?.split(" ").at(-1));
+  };
+  const insertItem = (n: number) => database.db.collection<{ _id: number }>("items").insertOne({ _id: n });
+
+  describe("refuse with a close code, so that a browser can see why", () => {
+    const rows: [name: string, query: string, options: Parameters<typeof connectClient>[1], code: number][] = [
+      ["an interface that is not there", "?interfaces=items,nope", {}, 4400],
+      ["an interface that may not be read, in the same words", "?interfaces=closed", {}, 4400],
+      ["an unknown parameter", "?interface=items", {}, 4400],
+      ["a subprotocol that is not known", "", { protocols: ["graphql-ws"] }, 4406],
+      ["a page of another origin", "", { headers: { origin: "https://evil.example" } }, 4403],
+      ["a page without an origin of its own", "", { headers: { origin: "null" } }, 4403],
+      ["a token that nothing can verify", "", { headers: { authorization: "Bearer x.y.z" } }, 4401],
+      ["a cookie with such a token", "", { headers: { cookie: "a=b; tailgate_token=x" } }, 4401],
+    ];
+    for (const [name, query, options, expected] of rows) {
+      it(`${name}: ${expected}`, async () => {
+        expect(await code(await connectClient(`${gateway.websocketUrl}${query}`, options))).to.equal(expected);
+      });
+    }
+
+    it("a connection without a token where anonymous ones are not allowed: 4401, and 401 on the API", async () => {
+      const strict = await startTestGateway({
+        mongo: database.uri,
+        interfaces: { items: { read: true } },
+        auth: { anonymous: false, closeCode: 4401 },
+      });
+      expect(await code(await connectClient(strict.websocketUrl))).to.equal(4401);
+      expect((await fetch(`${strict.url}/api/items`)).status).to.equal(401);
+      await strict.stop();
+    });
+
+    it("nothing of a page of the same host", async () => {
+      const client = await connectClient(gateway.websocketUrl, { headers: { origin: gateway.url } });
+      expect(client.socket.readyState).to.equal(1);
+      await client.close();
+    });
+  });
+
+  describe("bound what a client may do (hazard 36)", () => {
+    it("ignore what a plain connection sends", async () => {
+      const client = await connectClient(gateway.websocketUrl);
+      for (const text of ["{", '{"type":"subscribe"}', "\u0000"]) client.socket.send(text);
+      client.socket.send(Buffer.alloc(100));
+      await insertItem(1);
+      expect(await client.next()).to.deep.include({ data: { id: 1 } });
+      await client.close();
+    });
+
+    it("close a message over the limit with 4413", async () => {
+      const client = await connectClient(gateway.websocketUrl);
+      client.socket.send("x".repeat(5_000));
+      expect(await code(client)).to.equal(4413);
+    });
+
+    it("cut a message far over the limit", async () => {
+      const client = await connectClient(gateway.websocketUrl);
+      client.socket.send("x".repeat(5_000_000));
+      expect(await code(client)).to.equal(1006);
+    });
+
+    it("close a flood with 4429", async () => {
+      const client = await connectClient(gateway.websocketUrl);
+      for (let n = 0; n < 51; n++) client.socket.send("x");
+      expect(await code(client)).to.equal(4429);
+    });
+
+    it("survive bytes that are no websocket frames, and other connections notice nothing", async () => {
+      const neighbour = await connectClient(gateway.websocketUrl);
+      let seed = 7;
+      const random = (): number => {
+        seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648;
+        return seed / 2_147_483_648;
+      };
+      for (let round = 0; round < 200; round++) {
+        const socket = await rawUpgrade(gateway.gateway.port);
+        socket.end(Buffer.from(Array.from({ length: Math.floor(random() * 300) }, () => Math.floor(random() * 256))));
+        socket.on("error", () => {
+          // The gateway may reset a connection that sends nonsense.
+        });
+      }
+      await insertItem(2);
+      expect(await neighbour.next()).to.deep.include({ data: { id: 2 } });
+      await neighbour.close();
+    });
+  });
+
+  it("close a peer that answers no ping (hazard 26)", async () => {
+    const proxy = await startProxy({ port: gateway.gateway.port });
+    const client = await connectClient(`ws://127.0.0.1:${proxy.port}/ws`, { headers: { host: "x" } });
+    await until(async () => (await metric("tailgate_connections{")) === 1);
+    proxy.blackhole();
+    await until(async () => (await metric("tailgate_connections{")) === 0, 30_000);
+    client.socket.terminate();
+    await proxy.close();
+  }).timeout(60_000);
+
+  it("close a slow reader with 4508 after what was sent to it, and leave the others alone (hazards 24, 25)", async () => {
+    const neighbour = await connectClient(gateway.websocketUrl);
+    const slow = await rawUpgrade(gateway.gateway.port);
+    slow.pause();
+    const text = "x".repeat(20_000);
+    const count = 900;
+    const others = database.db.collection<{ _id: number; text: string }>("others");
+    for (let n = 0; n < count; n += 100) {
+      await others.insertMany(Array.from({ length: 100 }, (_, k) => ({ _id: n + k, text })));
+    }
+    await neighbour.take(count, 30_000);
+    await until(async () => (await metric('tailgate_connections_closed_total{code="4508"}')) === 1);
+    expect(await metric("tailgate_connections{")).to.equal(1);
+    // Now it reads: a whole prefix of the messages, then the close frame with its code.
+    const frames = framesOf(await readAll(slow));
+    const messages = frames.filter((frame) => frame.opcode === 1).map((frame) => JSON.parse(String(frame.payload)));
+    expect(messages.length).to.be.lessThan(count);
+    expect(messages.map((message) => message.data.id)).to.deep.equal(messages.map((_, n) => n));
+    expect(frames.at(-1)?.opcode).to.equal(8);
+    expect(frames.at(-1)?.payload.readUInt16BE(0)).to.equal(4508);
+    await insertItem(3);
+    expect(await neighbour.next()).to.deep.include({ data: { id: 3 } });
+    await neighbour.close();
+  }).timeout(90_000);
+
+  it("forget every connection that closes, however it closes (hazard 28)", async () => {
+    const rounds = Number(process.env.TAILGATE_CHURN ?? 2_000);
+    let done = 0;
+    const worker = async (): Promise<void> => {
+      while (done < rounds) {
+        const n = done++;
+        if (n % 3 === 0) {
+          (await rawUpgrade(gateway.gateway.port)).resetAndDestroy();
+        } else {
+          const client = await connectClient(`${gateway.websocketUrl}${n % 2 === 0 ? "?interfaces=items" : ""}`);
+          if (n % 5 === 0) client.socket.terminate();
+          else await client.close();
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: 20 }, worker));
+    await until(async () => (await metric("tailgate_connections{")) === 0);
+    expect(await metric("tailgate_views")).to.equal(0);
+    await insertItem(4);
+    const client = await connectClient(gateway.websocketUrl);
+    await insertItem(5);
+    expect(await client.next()).to.deep.include({ data: { id: 5 } });
+    await client.close();
+  }).timeout(120_000);
+
+  it("end every connection with 1001 when the gateway stops, and take no new one (hazard 29)", async () => {
+    const second = await startTestGateway({ mongo: database.uri, interfaces: { items: { read: true } } });
+    const clients = await Promise.all(Array.from({ length: 100 }, () => connectClient(second.websocketUrl)));
+    let writing = true;
+    const writer = (async () => {
+      for (let n = 1_000; writing; n++) await insertItem(n);
+    })();
+    await clients[0]?.next();
+    const stopped = second.stop();
+    expect(second.stop()).to.equal(stopped);
+    await stopped;
+    expect(new Set(await Promise.all(clients.map(code)))).to.deep.equal(new Set([1001]));
+    const late = connect(second.gateway.port, "127.0.0.1");
+    const [error] = (await once(late, "error")) as [NodeJS.ErrnoException];
+    expect(error.code).to.equal("ECONNREFUSED");
+    writing = false;
+    await writer;
+  }).timeout(60_000);
+});
+
+async function until(condition: () => Promise<boolean>, timeoutMilliseconds = 15_000): Promise<void> {
+  const deadline = performance.now() + timeoutMilliseconds;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`not in ${timeoutMilliseconds} ms`);
+    await sleep(20);
+  }
+}
+
+/** A websocket handshake by hand, so that what follows can be anything. */
+async function rawUpgrade(port: number): Promise<Socket> {
+  const socket = connect(port, "127.0.0.1");
+  await once(socket, "connect");
+  socket.write(
+    `GET /ws HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n`,
+  );
+  let head = "";
+  while (!head.includes("\r\n\r\n")) {
+    const [chunk] = (await once(socket, "data")) as [Buffer];
+    head += chunk.toString("latin1");
+  }
+  expect(head).to.match(/^HTTP\/1.1 101/);
+  return socket;
+}
+
+async function readAll(socket: Socket): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+  socket.resume();
+  await once(socket, "close");
+  return Buffer.concat(chunks);
+}
+
+function framesOf(bytes: Buffer): { opcode: number; payload: Buffer }[] {
+  const frames: { opcode: number; payload: Buffer }[] = [];
+  for (let at = 0; at + 2 <= bytes.length; ) {
+    const opcode = bytes.readUInt8(at) & 15;
+    let length = bytes.readUInt8(at + 1) & 127;
+    at += 2;
+    if (length === 126) {
+      length = bytes.readUInt16BE(at);
+      at += 2;
+    } else if (length === 127) {
+      length = Number(bytes.readBigUInt64BE(at));
+      at += 8;
+    }
+    frames.push({ opcode, payload: bytes.subarray(at, at + length) });
+    at += length;
+  }
+  return frames;
+}

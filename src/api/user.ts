@@ -1,0 +1,28 @@
+import type { Context, Middleware } from "koa";
+import type { Authenticate } from "../auth/authenticate.js";
+import type { User } from "../config/settings.js";
+
+/**
+ * Lets nothing under `/api` through without an answer to who asks. It stands before the routes and not on them, so that
+ * a path without a route does not tell a stranger that there is none.
+ */
+export function authenticated(authenticate: Authenticate): Middleware {
+  return async (context, next) => {
+    if (context.path === "/api" || context.path.startsWith("/api/")) {
+      context.set("Cache-Control", "no-store");
+      const { authorization, cookie } = context.req.headers;
+      context.state.user = await authenticate({ authorization, cookie });
+    }
+    await next();
+  };
+}
+
+/**
+ * @returns who asks, or null for an anonymous request
+ * @throws Error on a path that {@link authenticated} does not cover, which is a mistake in the program
+ */
+export function userOf(context: Context): User | null {
+  const { user } = context.state as { user?: User | null };
+  if (user === undefined) throw new Error(`the route at ${context.path} is not behind authentication`);
+  return user;
+}
