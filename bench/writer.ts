@@ -15,9 +15,12 @@ export interface WriteOptions {
   perSecond?: number | undefined;
   /** Waits up to so much longer before each write, at random, so that writes do not fall in step with anything. */
   jitterMilliseconds?: number | undefined;
+  /** Stops after so long, though not all is written. */
+  limitSeconds?: number | undefined;
 }
 
 export interface Written {
+  changes: number;
   seconds: number;
   /** How far the last write was behind its time: more than a fraction of a second means that the machine is too slow. */
   lateSeconds: number;
@@ -41,7 +44,9 @@ export const methods = {
     const began = performance.now();
     const pause = options.perSecond === undefined ? 0 : (1000 * options.together) / options.perSecond;
     let due = began;
-    for (let written = 0; written < options.changes; ) {
+    const end = began + (options.limitSeconds ?? Number.POSITIVE_INFINITY) * 1000;
+    let written = 0;
+    while (written < options.changes && performance.now() < end) {
       await waitUntil(due);
       const count = Math.min(options.together, options.changes - written);
       await writeTogether(count, options.operation);
@@ -50,7 +55,8 @@ export const methods = {
     }
     await waitUntil(due);
     const now = performance.now();
-    return { seconds: (now - began) / 1000, lateSeconds: pause === 0 ? 0 : Math.max(0, now - due) / 1000 };
+    const lateSeconds = pause === 0 ? 0 : Math.max(0, now - due) / 1000;
+    return { changes: written, seconds: (now - began) / 1000, lateSeconds };
   },
 
   /** Removes the database, which was made for this turn alone. */

@@ -16,6 +16,7 @@ import { createFront } from "./sockets/front.js";
 import { createSockets } from "./sockets/server.js";
 import { withTasksInterface } from "./tasks/document.js";
 import { createTasks, type Tasks } from "./tasks/tasks.js";
+import { createOplogGauge } from "./watcher/oplog.js";
 import { createWatcher, type Sink } from "./watcher/watcher.js";
 
 /** What an application that embeds the gateway holds of it. */
@@ -102,6 +103,7 @@ export async function startGateway(
     metrics,
     ...options,
   });
+  const oplog = createOplogGauge({ client: database.client, head: () => watcher.head, log });
   const readiness = (): string[] => {
     if (stopping) return ["the gateway is stopping"];
     return watcher.trouble === undefined ? [] : [watcher.trouble];
@@ -127,10 +129,23 @@ export async function startGateway(
     () => watcher.lagSeconds,
   );
 
+  gaugeOf(
+    metrics,
+    "tailgate_oplog_headroom_seconds",
+    "Seconds of history between the oldest entry of the oplog and the stream's place; absent where the oplog can't be read",
+    () => oplog.headroomSeconds,
+  );
+  gaugeOf(
+    metrics,
+    "tailgate_history_window_seconds",
+    "Seconds of changes that are kept in memory for returning clients; plain connections fetch again instead",
+    () => 0,
+  );
+
   const weakness = secretWeakness(settings.auth.jwt);
   if (weakness !== undefined) log.warn(weakness);
 
-  const services = [executors, database, dispatcher, watcher, tasks, api, sockets];
+  const services = [executors, database, dispatcher, watcher, oplog, tasks, api, sockets];
   await startServices(services, { log, signal, deadlineMilliseconds });
   log.info({ port: sockets.port, interfaces: [...settings.interfaces.keys()] }, "gateway started");
   return {

@@ -16,7 +16,7 @@ export function createHttpClient(settings: HttpSettings, metrics: Metrics): Http
     headers: { "user-agent": settings.userAgent },
     timeout: settings.timeoutSeconds * 1_000,
     totalTimeout: settings.totalTimeoutSeconds * 1_000,
-    retry: { limit: settings.retries, maxRetryAfter: settings.timeoutSeconds * 1_000 },
+    retry: { limit: settings.retries, maxRetryAfter: settings.totalTimeoutSeconds * 1_000 },
     fetch: measured(metrics),
   });
 }

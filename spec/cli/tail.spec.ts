@@ -70,14 +70,15 @@ describe("tailgate tail", () => {
     const command = following("jobs");
     await command.line(/connected to/);
     command.child.stdout?.pause();
-    const batch = Array.from({ length: 100 }, () => ({ filling: "x".repeat(10_000) }));
-    for (let round = 0; round < 5; round++)
-      await database.db.collection("jobs").insertMany(batch.map((each) => ({ ...each })));
+    // Until more waits for it than the gateway allows: what tail can't print it leaves on the wire.
+    const filling = "x".repeat(10_000);
+    while (!gateway.logged.some(({ code }) => code === 4508)) {
+      await database.db.collection("jobs").insertMany(Array.from({ length: 200 }, () => ({ filling })));
+    }
+    const exit = once(command.child, "exit", { signal: AbortSignal.timeout(5_000) });
     command.kill("SIGINT");
-    const signal = AbortSignal.timeout(5_000);
-    const stuck = new Promise((resolve) => signal.addEventListener("abort", () => resolve("stuck")));
+    expect(await exit).to.deep.equal([0, null]);
     command.child.stdout?.resume();
-    expect(await Promise.race([command.exit, stuck])).to.equal(0);
   });
 
   it("ends with 1 and the reason when the gateway refuses what it asks for", async () => {

@@ -34,7 +34,9 @@ export async function rejection(promise: Promise<unknown>): Promise<Error & { co
 
 /** For conditions that nothing announces, such as the end of a process that is not a child. */
 export async function eventually(condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(5);
+  for (const end = performance.now() + 15_000; !condition(); await sleep(5)) {
+    if (performance.now() > end) throw new Error(`never came true: ${condition}`);
+  }
 }
 
 export function isAlive(pid: number): boolean {

@@ -474,6 +474,24 @@ describe("front", () => {
       expect((await ask(rig.port)).status).to.equal(413);
     });
 
+    it("delivers a refusal of a server that closes without having read the body", async () => {
+      await start((_, res) => void res.writeHead(413, { Connection: "close" }).end("too large"));
+      for (let i = 0; i < 20; i += 1) {
+        const outgoing = request({ port: rig.port, method: "POST", agent: false });
+        outgoing.on("error", () => {}); // the connection may end while the rest is being sent
+        const upload = function* (): Generator<Buffer> {
+          for (let sent = 0; sent < 5 * megabyte; sent += piece.length) yield piece;
+        };
+        const sending = pipeline(Readable.from(upload()), outgoing).catch(() => {});
+        const [answer] = (await once(outgoing, "response")) as [IncomingMessage];
+        expect(headOf(answer).status).to.equal(413);
+        expect((await readAll(answer)).toString()).to.equal("too large");
+        outgoing.destroy();
+        await sending;
+      }
+      expect(rig.front.active).to.equal(0);
+    });
+
     it("reads on after a refusal, for closing on unread data would destroy it on the way", async () => {
       await start((_, res) => void res, { maxConcurrent: 0 });
       const client = await RawClient.open(rig.port);

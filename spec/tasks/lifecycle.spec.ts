@@ -6,7 +6,7 @@ import { z } from "zod";
 import { defineTask, exported } from "../../src/index.js";
 import type { TestClient } from "../support/client.js";
 import { freshDatabase, type SpecDatabase } from "../support/server.js";
-import { ended, startTasks, type TaskRig, until } from "./support/rig.js";
+import { ended, type Shown, startTasks, type TaskRig, until } from "./support/rig.js";
 import type * as work from "./support/work.js";
 
 const workModule = import.meta.resolve("./support/work.js");
@@ -74,7 +74,8 @@ const definitions = [
     where: "main",
     allow: everyone,
     run(_, context) {
-      for (const value of [Number.NaN, "half", null, { text: "x".repeat(20_000) }, 7]) context.progress(value as number);
+      for (const value of [Number.NaN, "half", null, { text: "x".repeat(20_000) }, 7])
+        context.progress(value as number);
     },
   }),
   defineTask({
@@ -115,7 +116,7 @@ const definitions = [
   }),
   defineTask({
     name: "returns",
-    input: z.enum(["large", "function", "cycle", "huge integer", "deep"]),
+    input: z.enum(["large", "function", "cycle", "huge integer", "deep", "set"]),
     where: "main",
     allow: everyone,
     run(what) {
@@ -123,7 +124,14 @@ const definitions = [
       cycle.self = cycle;
       let deep: unknown = 1;
       for (let level = 0; level < 300; level++) deep = { deep };
-      return { large: "x".repeat(1_000_001), function: everyone, cycle, "huge integer": 2n ** 80n, deep }[what];
+      return {
+        large: "x".repeat(1_000_001),
+        function: everyone,
+        cycle,
+        "huge integer": 2n ** 80n,
+        deep,
+        set: new Set([1]),
+      }[what];
     },
   }),
   defineTask({ name: "for-nobody", input: z.undefined(), where: "main", run: everyone }),
@@ -161,10 +169,10 @@ describe("a task", () => {
       expect(headers.get("location")).to.equal(`/api/tasks/${body.id}`);
       expect(body).to.include({ name: `sum-${where}`, state: "queued", progress: null, result: null, error: null });
       const shown = await until(client, body.id, "complete");
-      const last = shown.at(-1);
-      expect(last?.result).to.have.property("sum", 7);
-      expect((last?.result as { pid: number }).pid === process.pid).to.equal(where !== "process");
-      expect(last?.progress).to.equal(0.5);
+      const last = shown.at(-1) as Shown;
+      expect(last.result).to.have.property("sum", 7);
+      expect((last.result as { pid: number }).pid === process.pid).to.equal(where !== "process");
+      expect(last.progress).to.equal(0.5);
       const { body: fetched } = await rig.get(`/api/tasks/${body.id}`);
       expect(fetched).to.deep.equal(last);
       expect(Object.keys(fetched).sort()).to.deep.equal(
@@ -209,7 +217,10 @@ describe("a task", () => {
   });
 
   it("has the shared HTTP client, the database and the executors on the main thread", async () => {
-    const server = createServer((request, response) => response.end(request.headers["user-agent"])).listen(0, "127.0.0.1");
+    const server = createServer((request, response) => response.end(request.headers["user-agent"])).listen(
+      0,
+      "127.0.0.1",
+    );
     await once(server, "listening");
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
     const { body } = await rig.post("context", { url });
@@ -218,7 +229,6 @@ describe("a task", () => {
     server.close();
     expect(task.result).to.have.property("tripled", 42);
     expect((task.result as { text: string }).text).to.match(/^tailgate\//);
-    expect(await database.db.collection("notes").countDocuments(task.result as object & { tripled: never })).to.be.a("number");
     expect(await database.db.collection("notes").countDocuments({ text: /^tailgate/ })).to.equal(1);
   });
 
@@ -234,7 +244,7 @@ describe("a task", () => {
       const stored = await database.db.collection("tasks").findOne({ "error.code": code });
       expect(JSON.stringify(stored)).to.not.match(/canary|work\.ts|lifecycle\.spec/);
       const line = rig.logged.find((each) => each.taskId === body.id && each.msg === "task failed");
-      expect((line?.err as { stack: string }).stack).to.match(/work\.ts|lifecycle\.spec/);
+      expect((line as { err: { stack: string } }).err.stack).to.match(/work\.ts|lifecycle\.spec/);
       expect(JSON.stringify(rig.logged)).to.not.contain("canary");
     });
   }
@@ -244,6 +254,8 @@ describe("a task", () => {
     ["function", "result-not-serialisable"],
     ["cycle", "result-not-serialisable"],
     ["huge integer", "result-not-serialisable"],
+    ["deep", "result-not-serialisable"],
+    ["set", "result-not-serialisable"],
   ]) {
     it(`whose result can't be stored has failed (${what})`, async () => {
       const { body } = await rig.post("returns", what);
@@ -253,19 +265,12 @@ describe("a task", () => {
     });
   }
 
-  it("whose result only the database refuses ends all the same", async () => {
-    const { body } = await rig.post("returns", "deep");
-    // Servers differ in how deep a document may be: either it is stored or the task says that it was not.
-    const { state, error } = await ended(client, body.id);
-    if (state !== "complete") expect(error).to.have.property("code", "result-refused");
-  });
-
   it("with bad input is refused, field by field, before there is a task", async () => {
     const before = await database.db.collection("tasks").countDocuments();
-    const { status, body } = await rig.post("sum-main", { numbers: [1, "two", 3, 4, 5, 6] });
+    const { status, body } = await rig.post("typed", { day: "no day", times: 1.5 });
     expect(status).to.equal(400);
     expect(body).to.include({ code: "bad-input" });
-    expect((body.errors as { path: string }[]).map(({ path }) => path).sort()).to.deep.equal(["numbers", "numbers.1"]);
+    expect((body.errors as { path: string }[]).map(({ path }) => path).sort()).to.deep.equal(["day", "times"]);
     for (const { message } of body.errors as { message: string }[]) expect(message).to.be.a("string");
     expect(await database.db.collection("tasks").countDocuments()).to.equal(before);
   });

@@ -2,17 +2,18 @@ import type Router from "@koa/router";
 import type { Context, Middleware } from "koa";
 import type { Document } from "mongodb";
 import { z } from "zod";
-import type { InterfaceSettings, User } from "../config/settings.js";
+import type { InterfaceSettings } from "../config/settings.js";
 import { createRepresentation } from "../dispatcher/representation.js";
 import { RequestError } from "../errors.js";
 import type { TaskDocument } from "../tasks/document.js";
 import type { Tasks } from "../tasks/tasks.js";
 import { bodyOf } from "./body.js";
+import { userOf } from "./user.js";
 
 /** The body of `POST /api/tasks`. What `input` has to be is each task's own matter. */
 export const newTaskSchema = z.strictObject({
   name: z.string().min(1).max(128).describe("which task; the gateway's configuration defines them"),
-  input: z.unknown().describe("what the task works on"),
+  input: z.unknown().optional().describe("what the task works on"),
 });
 
 export interface TaskRoutesOptions {
@@ -26,8 +27,6 @@ export interface TaskRoutesOptions {
 /**
  * `POST /api/tasks`, `GET /api/tasks/{id}` and `DELETE /api/tasks/{id}`, before the routes of interfaces. The list of
  * tasks is that of any other interface.
- *
- * Expects `context.state.user` to be the user or null.
  */
 export function addTasks(router: Router, { tasks, settings, readBody }: TaskRoutesOptions): void {
   const representation = createRepresentation(settings);
@@ -52,10 +51,6 @@ export function addTasks(router: Router, { tasks, settings, readBody }: TaskRout
 }
 
 type RouteContext = Context & { params: { id: string } };
-
-function userOf(context: Context): User | null {
-  return (context.state as { user?: User | null }).user ?? null;
-}
 
 function newTaskOf(body: unknown): z.output<typeof newTaskSchema> {
   const parsed = newTaskSchema.safeParse(body);

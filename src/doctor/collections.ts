@@ -45,8 +45,14 @@ export async function collectionFindings(
 type User = { readonly user: string; readonly db: string } | undefined;
 
 async function userOf(db: Db): Promise<User> {
-  const { authInfo } = await db.command({ connectionStatus: 1 });
-  return (authInfo as { authenticatedUsers?: NonNullable<User>[] } | undefined)?.authenticatedUsers?.[0];
+  try {
+    const { authInfo } = await db.command({ connectionStatus: 1 });
+    return (authInfo as { authenticatedUsers?: NonNullable<User>[] } | undefined)?.authenticatedUsers?.[0];
+  } catch (error) {
+    // Some servers tell even this only to users.
+    if (serverCodeOf(error) === unauthorized) return undefined;
+    throw error;
+  }
 }
 
 /** Opens the stream that the gateway would open, and closes it. */

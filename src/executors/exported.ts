@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { TailgateError } from "../errors.js";
 
 /** Names a function that a module exports, so that a worker can import the module and call it there. */
@@ -26,8 +25,8 @@ export interface WorkerContext<P = unknown> {
  * Refers to a function by its module, for functions that import things or share code with others. The worker imports
  * the module once and keeps it, with its state, for later calls.
  *
- * @param module - the module's URL: `import.meta.resolve("./statistics.js")`. Under a loader that runs TypeScript
- *   directly, a `.js` that does not exist stands for the `.ts` beside it, as in an import statement.
+ * @param module - the module's URL: `import.meta.resolve("./statistics.js")`. Under tsx a
+ *   `.js` that does not exist stands for the `.ts` beside it, as in an import statement.
  * @param name - the export's name, `default` for the default export
  * @typeParam F - `typeof generateStatistics`, where arguments and result are to be checked by the compiler
  * @throws BadFunctionError when `module` is not an absolute URL, so that no worker can resolve it
@@ -41,7 +40,7 @@ export function exported<F extends (...args: never[]) => unknown = (...args: unk
       `exported() needs a module's URL, got ${JSON.stringify(module)}: write exported(import.meta.resolve("./module.js"), "name")`,
     );
   }
-  return { module: existingModule(module), name };
+  return { module, name };
 }
 
 /** The function can't be run in a worker: it is native or bound, does not compile on its own, or is not exported. */
@@ -49,23 +48,4 @@ export class BadFunctionError extends TailgateError {
   constructor(message: string, options?: ErrorOptions) {
     super("bad-function", message, options);
   }
-}
-
-const typescriptOf: Readonly<Record<string, readonly string[]>> = {
-  ".js": [".ts", ".tsx"],
-  ".mjs": [".mts"],
-  ".cjs": [".cts"],
-};
-
-// Loaders map .js to .ts only for an importer that is TypeScript itself, which the built worker script is not.
-function existingModule(module: string): string {
-  const url = new URL(module);
-  if (url.protocol !== "file:" || existsSync(url)) return module;
-  const extension = /\.[^./]+$/.exec(url.pathname)?.[0] ?? "";
-  for (const candidate of typescriptOf[extension] ?? []) {
-    const other = new URL(url);
-    other.pathname = url.pathname.slice(0, -extension.length) + candidate;
-    if (existsSync(other)) return other.href;
-  }
-  return module;
 }

@@ -198,7 +198,6 @@ export class CallRunner implements Executor {
         if ("result" in outcome) call.settle({ value: decode(outcome.result) });
         else call.settle({ error: rebuildError(outcome.error) });
       } catch (error) {
-        await this.#workers.drained();
         if (call.worker !== undefined || starts >= maxStarts) call.settle({ error: this.#crashOf(call, error) });
       }
     }

@@ -2,7 +2,6 @@ import type { ChildProcess } from "node:child_process";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { Worker } from "node:worker_threads";
 import workerpool from "workerpool";
-import { sleep } from "../retry.js";
 import type { ExecutorKind } from "./worker-errors.js";
 import { type CallEvent, isCallEvent } from "./worker-protocol.js";
 import { workerFlags, workerScript } from "./worker-script.js";
@@ -52,8 +51,6 @@ export function kill(handle: WorkerHandle): void {
   else handle.kill("SIGKILL");
 }
 
-const maxDrainMilliseconds = 1000;
-
 /**
  * The workers that a pool has at the moment. workerpool 10.0.3 keeps them to itself but can't end one surely: it asks
  * first, twice for its timeout, then sends SIGTERM and nothing stronger, and where the worker ends by itself meanwhile
@@ -63,7 +60,6 @@ export class WorkerHandles {
   readonly #options: Pick<WorkerPoolOptions, "onEvent" | "onEnd">;
   readonly #live = new Map<WorkerHandle, Promise<void>>();
   readonly #ends = new WeakMap<WorkerHandle, string>();
-  readonly #draining = new Set<Promise<void>>();
 
   constructor(options: Pick<WorkerPoolOptions, "onEvent" | "onEnd">) {
     this.#options = options;
@@ -77,11 +73,6 @@ export class WorkerHandles {
   /** What is known of a worker's end. */
   endOf(handle: WorkerHandle): string {
     return this.#ends.get(handle) ?? "for an unknown reason";
-  }
-
-  /** Resolved when everything that ended workers sent has been handled. */
-  async drained(): Promise<void> {
-    await Promise.all(this.#draining);
   }
 
   /**
@@ -120,8 +111,7 @@ export class WorkerHandles {
   #trackProcess(child: ChildProcess): Promise<string> {
     return new Promise((resolve) => {
       child.once("exit", (code, signal) => {
-        // The exit may be known before the last messages are read: the end of the channel comes after them.
-        if (child.connected) this.#drain(child);
+        // By then the worker's events have been heard: libuv reads the channel before it looks at signals.
         resolve(this.#ended(child, signal === null ? `exit code ${code}` : `signal ${signal}`));
       });
       // A process that could not be started has no exit.
@@ -135,14 +125,5 @@ export class WorkerHandles {
   #ended(handle: WorkerHandle, reason: string): string {
     this.#ends.set(handle, reason);
     return reason;
-  }
-
-  #drain(child: ChildProcess): void {
-    const limit = new AbortController();
-    child.once("disconnect", () => limit.abort());
-    const drained = sleep(maxDrainMilliseconds, limit.signal).then(() => {
-      this.#draining.delete(drained);
-    });
-    this.#draining.add(drained);
   }
 }

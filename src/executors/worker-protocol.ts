@@ -20,7 +20,7 @@ export interface CallRequest {
 
 /**
  * From a worker while it runs a call. Each names its call: what a function leaves behind may speak up later. Events are
- * messages of their own beside workerpool's, which drops what it reads after a process has exited.
+ * messages of their own beside workerpool's: those reach nobody once their request is answered, and name no worker.
  */
 export type CallEvent =
   | { readonly call: number; readonly event: "started" }

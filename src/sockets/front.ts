@@ -1,5 +1,6 @@
-import { Agent, type ClientRequest, type IncomingMessage, request } from "node:http";
+import { type ClientRequest, type IncomingMessage, request } from "node:http";
 import type { Logger } from "../log.js";
+import { FrontAgent } from "./front-agent.js";
 import { FrontClient } from "./front-client.js";
 import { addressText, type RequestHead, readRequestHead, responseHeaders } from "./front-headers.js";
 import { type Problem, problems, respondProblem } from "./front-problems.js";
@@ -55,7 +56,7 @@ export function createFront(options: FrontOptions): Front {
     bodyBytesPerSecond: options.bodyBytesPerSecond ?? 1024,
     // Idle connections go before the server behind closes them (node:http: after 5 s), for a request that meets the
     // close half-way would fail.
-    agent: new Agent({ keepAlive: true, scheduling: "lifo", timeout: 2500 }),
+    agent: new FrontAgent(options.target, { keepAlive: true, scheduling: "lifo", timeout: 2500 }),
     exchanges: new Set(),
     onIdle: undefined,
   };
@@ -92,7 +93,7 @@ export function createFront(options: FrontOptions): Front {
 }
 
 interface Shared extends Required<Omit<FrontOptions, "maxConcurrent">> {
-  agent: Agent;
+  agent: FrontAgent;
   exchanges: Set<Exchange>;
   onIdle: (() => void) | undefined;
 }

@@ -6,6 +6,8 @@ import type { TaskError } from "./document.js";
 const maxMessageLength = 500;
 /** Below what makes every dashboard's update heavy; far below MongoDB's 16 MB. */
 export const maxResultBytes = 1_000_000;
+/** MongoDB takes 100 levels, and the task's document is one of them. */
+const maxDepth = 90;
 
 /**
  * What a client is told of an error: its code and one line of its message, without credentials. Stack and cause are for
@@ -36,8 +38,9 @@ export function resultFailure(result: unknown): TaskError | undefined {
     code: "result-not-serialisable",
     message: oneLine(`the result can't be stored: ${why}`),
   });
-  if (typeof result === "function" || typeof result === "symbol") return notSerialisable(`it is a ${typeof result}`);
   try {
+    const problem = storageProblem(result, 0);
+    if (problem !== undefined) return notSerialisable(problem);
     const bytes = BSON.calculateObjectSize({ result });
     if (bytes > maxResultBytes) {
       return {
@@ -45,12 +48,26 @@ export function resultFailure(result: unknown): TaskError | undefined {
         message: `the result has ${bytes} bytes and may have ${maxResultBytes}: store it elsewhere and return where`,
       };
     }
-    // The size alone passes over what can't be written, such as an integer of more than 64 bits.
+    // The size alone passes over what can't be written.
     BSON.serialize({ result });
     return undefined;
   } catch (error) {
     return notSerialisable(error instanceof Error ? error.message : String(error));
   }
+}
+
+/** What the driver would store as something else, or as nothing, without a word. */
+function storageProblem(value: unknown, depth: number): string | undefined {
+  if (typeof value === "function" || typeof value === "symbol") return `it holds a ${typeof value}`;
+  if (typeof value === "bigint" && BigInt.asIntN(64, value) !== value) return "it holds an integer of over 64 bits";
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return undefined;
+  if (value instanceof Set) return "it holds a Set: make it a list";
+  if (depth >= maxDepth) return `it is nested over ${maxDepth} levels deep, or contains itself`;
+  for (const inner of value instanceof Map ? value.values() : Object.values(value)) {
+    const problem = storageProblem(inner, depth + 1);
+    if (problem !== undefined) return problem;
+  }
+  return undefined;
 }
 
 function oneLine(text: string): string {

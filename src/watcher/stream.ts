@@ -67,7 +67,11 @@ export async function* readBatches(
   try {
     const opening = new Promise<null>((resolve) => cursor.once("init", () => resolve(null)));
     let next = cursor.tryNext();
-    const opened = await race(Promise.race([opening, next]), aborted, options.silenceMilliseconds + openingMilliseconds);
+    const opened = await race(
+      Promise.race([opening, next]),
+      aborted,
+      options.silenceMilliseconds + openingMilliseconds,
+    );
     if (opened === "aborted") return;
     // The token is that of the place after what came along with the opening, which is yet to be yielded.
     yield {

@@ -66,13 +66,18 @@ async function answer(request: Promise<Response>): Promise<Answer> {
 
 export type Shown = Record<string, unknown> & { id: string; state: string };
 
-/** Waits until a task is in one of the states. @returns all that was shown of it up to then */
+/** Waits until a task is in one of the states. @returns all that was shown of it, since the client connected, up to then */
 export async function until(client: TestClient, id: string, ...states: string[]): Promise<Shown[]> {
-  const messages = await client.until((message) => {
+  const isIt = (message: Record<string, unknown>): boolean => {
     const data = message.data as Shown;
     return data.id === id && states.includes(data.state);
-  });
-  return messages.map((message) => message.data as Shown).filter((data) => data.id === id);
+  };
+  if (!client.received.some(isIt)) await client.until(isIt);
+  const last = client.received.findIndex(isIt);
+  return client.received
+    .slice(0, last + 1)
+    .map(({ data }) => data as Shown)
+    .filter((data) => data.id === id);
 }
 
 /** @returns the task as it was shown when it had ended */

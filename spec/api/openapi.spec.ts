@@ -1,0 +1,107 @@
+import { readFile } from "node:fs/promises";
+import { expect } from "chai";
+import { z } from "zod";
+import { defineTask } from "../../src/tasks/define.js";
+import { startTestGateway, type TestGateway } from "../support/gateway.js";
+import { freshDatabase, type SpecDatabase } from "../support/server.js";
+
+type Operations = Record<string, Record<string, { responses: Record<string, unknown>; parameters?: unknown[] }>>;
+
+interface Description {
+  openapi: string;
+  paths: Operations;
+  components: { schemas: Record<string, object> };
+}
+
+describe("the description of the API", () => {
+  let database: SpecDatabase;
+  let gateway: TestGateway;
+  let description: Description;
+
+  before(async () => {
+    database = await freshDatabase();
+    gateway = await startTestGateway({
+      mongo: database.uri,
+      interfaces: { jobs: { read: true }, hidden: {} },
+      tasks: [
+        defineTask({ name: "copy", input: z.object({}), where: "main", allow: () => true, run: async () => undefined }),
+      ],
+    });
+    description = (await (await fetch(`${gateway.url}/openapi.json`)).json()) as Description;
+  });
+  after(async () => {
+    await gateway.stop();
+    await database.dispose();
+  });
+
+  it("has every route of the gateway", () => {
+    expect(description.openapi).to.equal("3.1.0");
+    const found = Object.entries(description.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method} ${path}`),
+    );
+    expect(found.sort()).to.deep.equal(
+      [
+        "get /livez",
+        "get /readyz",
+        "get /version",
+        "get /metrics",
+        "get /openapi.json",
+        "post /api/tasks",
+        "get /api/tasks/{id}",
+        "delete /api/tasks/{id}",
+        "get /api/{interface}",
+        "post /api/{interface}/query",
+        "get /api/{interface}/{id}",
+      ].sort(),
+    );
+  });
+
+  it("names no interface, for some are hidden", () => {
+    expect(JSON.stringify(description)).not.to.match(/hidden|"jobs"/);
+  });
+
+  it("describes each of its routes as it answers", async () => {
+    for (const [path, methods] of Object.entries(description.paths)) {
+      if (methods.get === undefined) continue;
+      const url = gateway.url + path.replace("{interface}", "jobs").replace("{id}", "none");
+      const response = await fetch(url);
+      const { status } = response;
+      const { responses } = methods.get;
+      const answer = (responses[status] ?? responses.default) as { content: Record<string, { schema: object }> };
+      const type = response.headers.get("content-type")?.split(";")[0] ?? "";
+      expect(Object.keys(answer.content), `${path} ${status}`).to.deep.equal([type]);
+      if (!type.includes("json")) continue;
+      const schema = answer.content[type]?.schema ?? {};
+      const resolved = "$ref" in schema ? description.components.schemas.Problem : schema;
+      const checked = z
+        .fromJSONSchema(resolved as Parameters<typeof z.fromJSONSchema>[0])
+        .safeParse(await response.json());
+      expect(checked.error?.issues, path).to.equal(undefined);
+    }
+  });
+
+  it("says of the parameters what validation says", () => {
+    const parameters = description.paths["/api/{interface}"]?.get?.parameters as { name: string; schema: object }[];
+    const byName = Object.fromEntries(parameters.map(({ name, schema }) => [name, schema]));
+    expect(Object.keys(byName)).to.deep.equal(["interface", "filter", "sort", "fields", "limit", "cursor"]);
+    expect(byName.limit).to.include({ type: "integer", minimum: 1, maximum: 1000, default: 50 });
+  });
+});
+
+describe("the metrics", () => {
+  it("are all named in docs/api.md, and all that it names are there", async () => {
+    const database = await freshDatabase();
+    const gateway = await startTestGateway({ mongo: database.uri, interfaces: { jobs: { read: true } } });
+    try {
+      const text = await (await fetch(`${gateway.url}/metrics`)).text();
+      const documented = await readFile(new URL("../../docs/api.md", import.meta.url), "utf8");
+      const names = (of: string, pattern: RegExp) =>
+        [...new Set([...of.matchAll(pattern)].map((match) => match[1]))].sort();
+      expect(names(text, /^# TYPE (tailgate_\w+)/gm)).to.deep.equal(names(documented, /^\| `(tailgate_\w+)`/gm));
+      expect(text).to.match(/^process_cpu_seconds_total /m);
+    } finally {
+      await gateway.stop();
+      await database.dispose();
+    }
+  });
+});
