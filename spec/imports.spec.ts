@@ -99,6 +99,14 @@ describe("the imports", () => {
     expect(users.filter((file) => file !== join("sockets", "uws.ts"))).to.deep.equal([]);
   });
 
+  it("of the data path know no wall clock, which may step (hazard 16)", () => {
+    const path = files.filter((file) => /^(watcher|dispatcher|sockets|retry|service)/.test(file));
+    expect(path.length).to.be.greaterThan(10);
+    expect(
+      path.filter((file) => /Date\.now\(|new Date\(\)/.test(readFileSync(join(source, file), "utf8"))),
+    ).to.deep.equal([]);
+  });
+
   it("of the example application are of the public package only", () => {
     const example = join(root, "examples/lab");
     const wrong = readdirSync(example, { encoding: "utf8" })

@@ -50,7 +50,7 @@ async function main(): Promise<void> {
     "gateway",
     fileURLToPath(new URL("./serve.ts", import.meta.url)),
     environment,
-    from("gateway"),
+    printGateway,
   );
   children.push(gateway);
   const ready = await gateway.ready;

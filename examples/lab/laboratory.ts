@@ -239,7 +239,7 @@ export function createLaboratory(db: Db, random: () => number = Math.random): La
     async step() {
       if (await tidy()) return;
       const chance = random();
-      if (chance < 0.62 && (await advanceJob())) return;
+      if (chance < 0.55 && (await advanceJob())) return;
       if (chance < 0.74 && (await startJob())) return;
       if (chance < 0.84 && (await addJob())) return;
       if (chance < 0.9 && (await archive())) return;

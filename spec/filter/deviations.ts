@@ -49,13 +49,6 @@ export const deviations: readonly Deviation[] = [
     answer: true,
   },
   {
-    what: "$mod takes a negative divisor, and the remainder has the sign of the dividend",
-    source: `${matcherSource}: expression_leaf.cpp`,
-    document: { a: Long.fromString("-9223372036854775807") },
-    filter: { a: { $mod: [-2, -1] } },
-    answer: true,
-  },
-  {
     what: "$mod matches no decimal beyond 64 bits",
     source: `${matcherSource}: expression_leaf.cpp`,
     document: { a: Decimal128.fromString("1E+6000") },

@@ -169,6 +169,7 @@ describe("a task", () => {
       expect(headers.get("location")).to.equal(`/api/tasks/${body.id}`);
       expect(body).to.include({ name: `sum-${where}`, state: "queued", progress: null, result: null, error: null });
       const shown = await until(client, body.id, "complete");
+      expect([...new Set(shown.map(({ state }) => state))]).to.deep.equal(["queued", "running", "complete"]);
       const last = shown.at(-1) as Shown;
       expect(last.result).to.have.property("sum", 7);
       expect((last.result as { pid: number }).pid === process.pid).to.equal(where !== "process");

@@ -151,7 +151,7 @@ function watchSilence(socket: WebSocket): NodeJS.Timeout {
 function mayRetry({ code, opened, status }: Ending): boolean {
   if (!opened && status !== undefined) return [429, 502, 503, 504].includes(status);
   const blame = [1002, 1003, 1007, 1008, 1009, 1010];
-  const temporary: number[] = [].concat([]) as number[]; void [
+  const temporary: number[] = [
     closeCodes.authenticationTimeout,
     closeCodes.tooMany,
     closeCodes.internal,

@@ -41,6 +41,8 @@ export function createTaskStore(options: {
   gateway: string;
   leaseMilliseconds: number;
   queue: number;
+  /** Whether the server keeps images. */
+  images(): boolean;
   log: Logger;
 }) {
   const { db, gateway, leaseMilliseconds } = options;
@@ -50,13 +52,22 @@ export function createTaskStore(options: {
   let lastInsert: Promise<unknown> = Promise.resolve();
 
   return {
-    /** Creates the index that claims and counts use, where that is allowed. */
+    /**
+     * Makes the collection, with the index that claims and counts use, and with images, by which every state of a task is
+     * shown: a look-up skips those that pass quickly. Where one is not allowed, tasks run without it.
+     */
     async prepare(): Promise<void> {
+      const images = { changeStreamPreAndPostImages: { enabled: true } };
       try {
+        if (options.images()) {
+          const [existing] = await db.listCollections({ name: tasksCollection }, { nameOnly: true }).toArray();
+          if (existing !== undefined) await db.command({ collMod: tasksCollection, ...images });
+          else await db.createCollection(tasksCollection, images).catch(ignoreExisting);
+        }
         await tasks.createIndex({ state: 1, created_at: 1, _id: 1 });
       } catch (error) {
         if (!(error instanceof MongoServerError)) throw error;
-        options.log.warn({ err: error }, "no index on the tasks collection: claims read all of it");
+        options.log.warn({ err: error }, "the tasks collection could not be given its index and images");
       }
     },
 
@@ -173,6 +184,12 @@ export function createTaskStore(options: {
       return (await tasks.findOne({ _id: id, state: "running" } as Filter<TaskDocument>)) ?? undefined;
     },
   };
+}
+
+/** Of several gateways that start at once, the first makes it. */
+function ignoreExisting(error: unknown): void {
+  const namespaceExists = 48;
+  if (!(error instanceof MongoServerError && error.code === namespaceExists)) throw error;
 }
 
 async function matched(tasks: Collection<TaskDocument>, fence: Fence, update: Document | Document[]): Promise<boolean> {

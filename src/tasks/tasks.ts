@@ -68,7 +68,14 @@ export function createTasks(options: TasksOptions): Tasks {
   const names = [...definitions.keys()];
   const instance = `${hostname()}/${process.pid}/${randomUUID().slice(0, 8)}`;
   const leaseMilliseconds = settings.leaseMilliseconds ?? defaultLeaseMilliseconds;
-  const store = createTaskStore({ db: database.db, gateway: instance, leaseMilliseconds, queue: settings.queue, log });
+  const store = createTaskStore({
+    db: database.db,
+    gateway: instance,
+    leaseMilliseconds,
+    queue: settings.queue,
+    images: () => database.support.images,
+    log,
+  });
   const leases = createLeaseWatch({ leaseMilliseconds, expired: (id) => void expire(id) });
   const backoff = createBackoff({ baseMilliseconds: 1_000, maxMilliseconds: 15_000, floorMilliseconds: 100 });
   const stopping = new AbortController();
