@@ -17,7 +17,7 @@ include replica-set/targets.mk
 build: node_modules ## compile src to dist
 	npm --silent run build
 
-dev: node_modules ## the whole example from a fresh clone: replica set, data, gateway, page
+dev: build ## the whole example from a fresh clone: replica set, data, gateway, page
 	node --import tsx examples/lab/dev.ts
 
 test: node_modules ## install what the specs need and run all of them

@@ -92,7 +92,12 @@ function markdown(table: Row[]): string {
 }
 
 function time(milliseconds: number): string {
-  if (milliseconds < 0.001) return `${(milliseconds * 1e6).toFixed(0)} ns`;
-  if (milliseconds < 1) return `${(milliseconds * 1000).toPrecision(2)} µs`;
-  return `${milliseconds.toPrecision(2)} ms`;
+  if (milliseconds < 0.001) return `${rounded(milliseconds * 1e6)} ns`;
+  if (milliseconds < 1) return `${rounded(milliseconds * 1000)} µs`;
+  return `${rounded(milliseconds)} ms`;
+}
+
+/** Two digits: more would claim what no machine repeats. */
+function rounded(value: number): number {
+  return Number(value.toPrecision(2));
 }

@@ -6,6 +6,7 @@ import { secretWeakness } from "./config/secret.js";
 import type { Options, Settings } from "./config/settings.js";
 import { createDatabase } from "./database.js";
 import { createDispatcher } from "./dispatcher/dispatcher.js";
+import { createViewReader } from "./dispatcher/images.js";
 import { createExecutors, type Executors } from "./executors/pools.js";
 import { createHttpClient, type HttpClient } from "./http-client.js";
 import { createLog, type Logger } from "./log.js";
@@ -81,6 +82,7 @@ export async function startGateway(
   const database = createDatabase({ uri: settings.mongodbUri, log, ...options });
   const dispatcher = createDispatcher({
     interfaces: settings.interfaces,
+    reader: createViewReader(database),
     bytesPerTurn: (settings.limits.bufferedMegabytes * 1_000_000) / 2,
     log,
     metrics,

@@ -131,8 +131,11 @@ const refusals: Record<string, [unknown, string][]> = {
     [{ "a.prototype.b": 1 }, "prototype"],
     [{ a: JSON.parse('{"__proto__": {"x": 1}}') }, "__proto__"],
     [{ a: { b: { constructor: 1 } } }, "constructor"],
+    [{ a: { _bsontype: "ObjectId", id: "x" } }, "_bsontype"],
+    [{ _bsontype: "ObjectId" }, "_bsontype"],
+    [{ "a._bsontype": 1 }, "_bsontype"],
     [{ a: { 7: 1 } }, "dotted path"],
-    [{ a: 9007199254740993 }, "$numberLong"],
+    [JSON.parse(`{"a": 9007199254740993}`), "$numberLong"],
     [{ a: "\ud800" }, "Unicode"],
     [{ a: { $gt: { b: 1 } } }, "sub-documents"],
     [{ a: { $gt: [{ b: 1 }] } }, "sub-documents"],
@@ -196,11 +199,32 @@ describe("refusing a filter", () => {
   }
 
   it("tells the position of what is not JSON", () => {
-    expect(refusalOf(() => parseFilterText('{"a": }'))).to.deep.include({
-      code: "bad-filter",
-      extensions: { position: 6 },
-    });
-    expect(refusalOf(() => parseFilterText('{"a": 1')).extensions).to.eql({ position: 7 });
+    const cases: [string, number][] = [
+      ...[
+        ['{"a": }', 6],
+        ['{"a": 1', 7],
+        ["", 0],
+        ["  ", 2],
+        ["{a: 1}", 1],
+        ['{"a": 01}', 7],
+        ['{"a": 1,}', 8],
+      ],
+      ...[
+        ['{"a": [1,]}', 9],
+        ['{"a": "x\n"}', 6],
+        ['{"a": 1}}', 8],
+        ['{"a" 1}', 1],
+        ["[]]", 2],
+        ['{"a": tru}', 6],
+        ["[,1]", 1],
+      ],
+    ] as [string, number][];
+    for (const [text, position] of cases) {
+      expect(
+        refusalOf(() => parseFilterText(text)),
+        text,
+      ).to.deep.include({ code: "bad-filter", extensions: { position } });
+    }
     expect(parseFilterText('{"a": {"$gt": 1}}').query).to.eql({ a: { $gt: 1 } });
   });
 });

@@ -159,7 +159,7 @@ const tables: Table = {
       yes: [{ a: new ObjectId("00".repeat(12)) }],
       no: [{ a: "00".repeat(12) }],
     },
-    { filter: { "a._bsontype": "ObjectId" }, yes: [{ a: { _bsontype: "ObjectId" } }], no: [{ a: new ObjectId() }] },
+    { filter: { "a.id": 1 }, yes: [{ a: { _bsontype: "ObjectId", id: 1 } }], no: [{ a: new ObjectId() }] },
     {
       filter: { a: new Binary(Buffer.from("x")) },
       yes: [{ a: Buffer.from("x") }],
@@ -231,7 +231,7 @@ function text(value: Document): string {
     if (each instanceof Date) return `Date ${each.getTime()}`;
     if (Array.isArray(each)) return each.map(shown);
     if (typeof each !== "object" || each === null || Object.getPrototypeOf(each) !== Object.prototype) return each;
-    return Object.fromEntries(Object.entries(each).map(([key, inner]) => [key, shown(inner)]));
+    return Object.fromEntries(Object.entries(each).map(([key, inner]) => [key.replace("_bson", "bson"), shown(inner)]));
   };
   return BSON.EJSON.stringify(shown(value), { relaxed: true });
 }

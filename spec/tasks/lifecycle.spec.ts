@@ -47,6 +47,16 @@ const definitions = [
     run: (input) => input.of * 2,
   }),
   defineTask({
+    name: "double-method",
+    input: z.object({ of: z.number() }),
+    where: "process",
+    allow: everyone,
+    async run({ of }, context) {
+      context.progress(0.5);
+      return of * 2;
+    },
+  }),
+  defineTask({
     name: "held",
     input: z.undefined(),
     where: "main",
@@ -182,9 +192,11 @@ describe("a task", () => {
     });
   }
 
-  it("runs a self-contained function in a worker", async () => {
+  it("runs a self-contained function in a worker, whichever way it is written", async () => {
     const { body } = await rig.post("double", { of: 21 });
     expect(await ended(client, body.id)).to.include({ state: "complete", result: 42 });
+    const method = await rig.post("double-method", { of: 4 });
+    expect(await ended(client, method.body.id)).to.include({ state: "complete", result: 8, progress: 0.5 });
   });
 
   it("is shown while it runs", async () => {

@@ -4,6 +4,7 @@ import type { Db, Document } from "mongodb";
 import type { InterfaceSettings, Settings, User } from "../config/settings.js";
 import { type Dispatcher, unknownInterface } from "../dispatcher/dispatcher.js";
 import { RequestError } from "../errors.js";
+import { combineFilters, type Filter } from "../filter/parse.js";
 import { parseSort } from "../filter/sort.js";
 import { bodyOf, jsonBody } from "./body.js";
 import { formatCursor, parseCursor, queryTag } from "./cursor.js";
@@ -20,10 +21,16 @@ import { userOf } from "./user.js";
 export interface InterfacesOptions {
   readonly settings: Settings;
   readonly db: Db;
-  readonly dispatcher: Pick<Dispatcher, "mayRead">;
+  readonly dispatcher: Pick<Dispatcher, "readRule">;
   /** The watcher's head: everything up to it is in what is read from now on. */
   readonly head: () => string | undefined;
   readonly readLimits?: ReadLimits;
+}
+
+/** An interface and, where the user may not read all of it, which of its documents. */
+interface Readable {
+  readonly shown: InterfaceSettings;
+  readonly rule: Filter | undefined;
 }
 
 /** Lists and single documents of the configured interfaces. */
@@ -45,11 +52,12 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
   router.all("/api/:interface/:id", otherMethods);
 
   /** Only names of the configuration lead to a collection. What a user may not read is not told from what is not there. */
-  function interfaceOf(context: Context, user: User | null): InterfaceSettings {
+  function interfaceOf(context: Context, user: User | null): Readable {
     const name = parameterOf(context, "interface");
     const found = settings.interfaces.get(name);
-    if (found === undefined || !dispatcher.mayRead(found, user)) throw unknownInterface(name);
-    return found;
+    const rule = found !== undefined && dispatcher.readRule(found, user);
+    if (found === undefined || rule === false) throw unknownInterface(name);
+    return { shown: found, rule: rule === true ? undefined : rule };
   }
 
   async function checkInterface(context: Context, next: () => Promise<unknown>): Promise<void> {
@@ -66,10 +74,11 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
   }
 
   async function list(context: Context, requestOf: (context: Context) => ListRequest): Promise<void> {
-    const shown = interfaceOf(context, userOf(context));
+    const { shown, rule } = interfaceOf(context, userOf(context));
     const request = requestOf(context);
     const allowedPaths = allowedPathsOf(shown);
-    const filter = request.filter(allowedPaths);
+    const asked = request.filter(allowedPaths);
+    const filter = rule === undefined ? asked : combineFilters(asked, rule);
     const sort = parseSort(request.sort, allowedPaths);
     refuseIndexes(sort.map(([path]) => path));
     const keys = completeSort(sort);
@@ -100,7 +109,7 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
   }
 
   async function item(context: Context): Promise<void> {
-    const shown = interfaceOf(context, userOf(context));
+    const { shown, rule } = interfaceOf(context, userOf(context));
     if (context.querystring !== "") {
       throw new RequestError(400, "unknown-parameter", "a single document takes no parameters");
     }
@@ -111,7 +120,10 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
     const found = await reads.run(goneSignal(context), (read) =>
       db
         .collection(shown.collection)
-        .find({ _id: { $in: ids } } as Document, { ...read(), ...(projection === undefined ? {} : { projection }) })
+        .find({ $and: [{ _id: { $in: ids } }, rule?.query ?? {}] } as Document, {
+          ...read(),
+          ...(projection === undefined ? {} : { projection }),
+        })
         .toArray(),
     );
     const document = firstById(found, ids);

@@ -36,7 +36,7 @@ export function protectiveHeaders(): Middleware {
   return (context, next) =>
     general(context, async () => {
       await next();
-      if (!context.type.includes("html") && context.response.get("Content-Security-Policy") === "") {
+      if (!context.type.includes("html") && !context.res.hasHeader("Content-Security-Policy")) {
         context.set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
       }
     });

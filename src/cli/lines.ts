@@ -10,10 +10,10 @@ export interface Lines {
 
 /**
  * @param stream - where the lines go
- * @param ended - called when the reader is gone, with the error.code === "EPIPE" ? undefined : error unless it just stopped reading, as `head` does
+ * @param ended - called when the reader is gone, with the error unless it just stopped reading, as `head` does
  */
 export function createLines(stream: Writable, ended: (error?: Error) => void): Lines {
-  stream.on("error", (error: NodeJS.ErrnoException) => ended(error));
+  stream.on("error", (error: NodeJS.ErrnoException) => ended(error.code === "EPIPE" ? undefined : error));
   return {
     write: (line) => stream.write(`${line}\n`),
     onceDrained: (listener) => stream.once("drain", listener),

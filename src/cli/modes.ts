@@ -22,7 +22,7 @@ export interface Mode {
 export function createPlain(interfaces: readonly string[]): Mode {
   return {
     protocol: undefined,
-    resumes: position <= (subscription.since ?? ""),
+    resumes: false,
     address(url) {
       const asked = new URL(url);
       asked.searchParams.set("interfaces", interfaces.join(","));
@@ -71,7 +71,7 @@ export function createSubscriptions(
     id,
     view: undefined,
     since: options.since,
-    ready: previous > (subscription.since ?? previous),
+    ready: false,
   }));
 
   function subscribe(subscription: Subscription): string {
@@ -86,8 +86,8 @@ export function createSubscriptions(
     const subscription = subscriptions.find(({ view, ready }) => ready && view === message.view);
     const { position = "", previous = "" } = message;
     // Before its `ready`, or not after its position: the snapshot or the replay holds it already.
-    if (subscription === undefined || false) return { print: false, answers: [] };
-    if (false) {
+    if (subscription === undefined || position <= (subscription.since ?? "")) return { print: false, answers: [] };
+    if (previous > (subscription.since ?? previous)) {
       options.note(`a message of ${subscription.id} was missed: subscribing again from the last one`);
       const answers = [JSON.stringify({ type: "unsubscribe", id: subscription.id }), subscribe(subscription)];
       return { print: false, answers };

@@ -1,20 +1,27 @@
 import type { Document } from "mongodb";
+import { type ResolvedRule, resolveRule } from "../auth/rules.js";
 import type { InterfaceSettings, User } from "../config/settings.js";
 import { RequestError } from "../errors.js";
 import type { Logger } from "../log.js";
-import { type Operation, operations, type ResetReason } from "../message.js";
-import { counterOf, type Metrics } from "../metrics.js";
+import type { Operation, ResetReason } from "../message.js";
+import type { Metrics } from "../metrics.js";
 import { once, type Service } from "../service.js";
 import type { Change, Reset, StreamEvent } from "../watcher/change.js";
 import type { Sink } from "../watcher/watcher.js";
+import type { ViewReader } from "./images.js";
 import { encodeValue } from "./json.js";
-import { createRepresentation } from "./representation.js";
-import { View } from "./view.js";
+import { createTraffic } from "./traffic.js";
+import { MembershipUnknownError, type View } from "./view.js";
+import { Views } from "./views.js";
 
 /** The last hop: what carries messages to connections. */
 export interface Publisher {
-  /** Sends one text message to every connection that follows the topic, in this turn of the event loop. */
-  publish(topic: string, message: string): void;
+  /**
+   * Sends one text message to every connection that follows the topic, in this turn of the event loop.
+   *
+   * @param bytes - the message's length in UTF-8
+   */
+  publish(topic: string, message: string, bytes: number): void;
   /** Tells every connection that follows one of the views that what it holds is void. */
   reset(views: ReadonlySet<View>, reason: ResetReason): void;
 }
@@ -33,18 +40,19 @@ export interface Dispatcher extends Service, Sink {
   /** Ends what `follow` began. */
   leave(views: readonly View[]): void;
   /**
-   * Sends a message that is no change of the database to all plain connections that may read the interface.
+   * Sends a message that is no change of the database to all plain connections that may read what it tells of.
    *
    * @param data - for insert and update the document, shown as the interface's representation; for delete the removed ids
    * @throws RequestError `unknown-interface`, `bad-operation` or `bad-data`
    */
   dispatch(interfaceName: string, operation: Operation, data: Document | readonly unknown[]): void;
-  /** Whether the user may read the interface. */
-  mayRead(settings: InterfaceSettings, user: User | null): boolean;
+  /** What of the interface the user may read: all, nothing, or what matches a filter. */
+  readRule(settings: InterfaceSettings, user: User | null): ResolvedRule;
 }
 
 export interface DispatcherOptions {
   interfaces: ReadonlyMap<string, InterfaceSettings>;
+  reader: ViewReader;
   /** Bytes that may be published in one turn of the event loop before sockets get a chance to write. */
   bytesPerTurn: number;
   log: Logger;
@@ -53,17 +61,10 @@ export interface DispatcherOptions {
 
 /** Decides which views each change touches, encodes it once for each, and publishes it. */
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
-  const { interfaces, metrics, log } = options;
-  const views = new Map<string, View>();
-  const byCollection = new Map<string, View[]>();
-  for (const settings of interfaces.values()) {
-    const view = new View(settings.name, `plain/${settings.name}`, createRepresentation(settings));
-    views.set(settings.name, view);
-    const others = byCollection.get(settings.collection);
-    if (others === undefined) byCollection.set(settings.collection, [view]);
-    else others.push(view);
-  }
-  countTraffic(metrics, views);
+  const { interfaces, reader, metrics, log } = options;
+  const stopping = new AbortController();
+  const views = new Views({ reader, log, signal: stopping.signal, ready: catchUp, overflowed: voidView });
+  const traffic = createTraffic(metrics, interfaces, views);
   /** Views with deletes that wait for what follows them. */
   const waiting = new Set<View>();
   let publisher: Publisher | undefined;
@@ -78,126 +79,138 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       if (event.kind === "reset") reset(event);
       else change(event);
     }
-    for (const view of waiting) send(view, view.flush());
-    waiting.clear();
+    flush();
     return index;
   }
 
   function change(event: Change): void {
-    for (const view of byCollection.get(event.collection) ?? []) {
-      view.changes[event.operation] += 1;
-      if (view.subscribers === 0) continue;
-      try {
-        const effect = view.effectOf(event);
-        if (effect === undefined) continue;
-        if (effect.operation === "delete") waiting.add(view);
-        send(view, view.messagesOf(effect));
-      } catch (error) {
-        // One document that can't be represented must not end the stream of all others.
-        metrics.quarantined.inc({ interface: view.interfaceName });
-        log.error({ err: error, interface: view.interfaceName, position: event.position }, "document not represented");
-      }
+    traffic.countChange(event);
+    for (const view of views.touchedBy(event)) {
+      if (view.subscribers > 0) apply(view, event);
     }
+  }
+
+  function apply(view: View, event: Change): void {
+    try {
+      const effect = view.effectOf(event);
+      if (effect === undefined) return;
+      if (effect.operation === "delete") waiting.add(view);
+      send(view, view.messagesOf(effect));
+    } catch (error) {
+      if (error instanceof MembershipUnknownError) {
+        views.distrustImages(view.collection);
+        voidView(view);
+        return;
+      }
+      // One document that can't be represented must not end the stream of all others.
+      metrics.quarantined.inc({ interface: view.interfaceName });
+      log.error({ err: error, interface: view.interfaceName, position: event.position }, "document not represented");
+    }
+  }
+
+  function catchUp(view: View, pending: readonly Change[]): void {
+    for (const event of pending) apply(view, event);
+    flush();
+  }
+
+  function flush(): void {
+    for (const view of waiting) send(view, view.flush());
+    waiting.clear();
   }
 
   function send(view: View, messages: readonly string[]): void {
     if (view.subscribers === 0) return;
     for (const message of messages) {
       const bytes = Buffer.byteLength(message);
-      publisher?.publish(view.topic, message);
+      publisher?.publish(view.topic, message, bytes);
       publishedThisTurn += bytes;
-      view.messages += view.subscribers;
-      view.bytes += bytes * view.subscribers;
+      traffic.countMessage(view, bytes);
     }
   }
 
   function reset(event: Reset): void {
-    const affected = new Set<View>();
-    for (const [collection, found] of byCollection) {
-      if (event.collections !== undefined && !event.collections.includes(collection)) continue;
-      for (const view of found) affected.add(view);
-    }
-    if (affected.size === 0) return;
-    for (const view of affected) view.reset();
-    metrics.resets.inc({ reason: event.reason });
-    log.warn({ reason: event.reason, interfaces: [...affected].map((view) => view.interfaceName) }, "interfaces reset");
-    publisher?.reset(affected, event.reason);
+    const isMeant = (view: View): boolean => event.collections?.includes(view.collection) ?? true;
+    voidViews(new Set([...views].filter(isMeant)), event.reason);
   }
 
-  function mayRead(settings: InterfaceSettings, user: User | null): boolean {
-    return typeof settings.read === "function" ? settings.read(user) === true : settings.read === true;
+  function voidView(view: View): void {
+    voidViews(new Set([view]), "membership-unknown");
+  }
+
+  /** Its connections begin again, with a view that is made anew. */
+  function voidViews(affected: ReadonlySet<View>, reason: ResetReason): void {
+    if (affected.size === 0) return;
+    for (const view of affected) {
+      view.reset();
+      waiting.delete(view);
+      views.remove(view);
+    }
+    metrics.resets.inc({ reason });
+    const names = [...new Set([...affected].map((view) => view.interfaceName))];
+    log.warn({ reason, interfaces: names, views: affected.size }, "interfaces reset");
+    publisher?.reset(affected, reason);
   }
 
   function viewOf(name: string, user: User | null): View {
     const settings = interfaces.get(name);
-    const view = views.get(name);
-    if (settings === undefined || view === undefined || !mayRead(settings, user)) throw unknownInterface(name);
-    return view;
+    const rule = settings !== undefined && resolveRule(settings.read, user);
+    if (settings === undefined || rule === false) throw unknownInterface(name);
+    return views.of(settings, rule === true ? undefined : rule);
   }
 
   return {
     name: "dispatcher",
     async start() {},
-    stop: once(async () => {}),
+    stop: once(async () => {
+      stopping.abort();
+    }),
     attach(to) {
       publisher = to;
     },
     dispatchBatch,
     advance() {},
-    mayRead,
+    readRule: (settings, user) => resolveRule(settings.read, user),
     follow(names, user) {
-      const readable = [...interfaces.values()].filter((settings) => mayRead(settings, user));
-      const followed = (names ?? readable.map((settings) => settings.name)).map((name) => viewOf(name, user));
-      const distinct = [...new Set(followed)];
-      for (const view of distinct) if (view.subscribers++ === 0) metrics.views.inc();
-      return distinct;
+      const readable = [...interfaces.values()].filter((settings) => resolveRule(settings.read, user) !== false);
+      const wanted = new Set(names ?? readable.map((settings) => settings.name));
+      for (const name of wanted)
+        if (!readable.includes(interfaces.get(name) as InterfaceSettings)) throw unknownInterface(name);
+      const followed = [...wanted].map((name) => viewOf(name, user));
+      for (const view of followed) if (view.subscribers++ === 0) metrics.views.inc();
+      return followed;
     },
     leave(left) {
-      for (const view of left) if (--view.subscribers === 0) metrics.views.dec();
+      for (const view of left) {
+        if (--view.subscribers > 0) continue;
+        metrics.views.dec();
+        views.remove(view);
+      }
     },
     dispatch(name, operation, data) {
-      const view = views.get(name);
-      if (view === undefined) throw unknownInterface(name);
-      send(view, messagesOf(view, operation, data));
+      if (!interfaces.has(name)) throw unknownInterface(name);
+      const told = checked(operation, data);
+      for (const view of views) {
+        if (view.interfaceName === name) send(view, messagesOf(view, told));
+      }
     },
   };
 }
 
-function countTraffic(metrics: Metrics, views: ReadonlyMap<string, View>): void {
-  counterOf(
-    metrics,
-    {
-      name: "tailgate_changes_total",
-      help: "Changes read from the change stream",
-      labelNames: ["interface", "operation"],
-    },
-    function* () {
-      for (const [name, view] of views) {
-        for (const operation of operations) yield [{ interface: name, operation }, view.changes[operation]];
-      }
-    },
-  );
-  const sent = (name: string, help: string, count: (view: View) => number): void =>
-    counterOf(metrics, { name, help, labelNames: ["interface"] }, function* () {
-      for (const [interfaceName, view] of views) yield [{ interface: interfaceName }, count(view)];
-    });
-  sent(
-    "tailgate_messages_sent_total",
-    "Messages handed to connections, each counted once a connection",
-    (view) => view.messages,
-  );
-  sent(
-    "tailgate_bytes_sent_total",
-    "Bytes of the messages handed to connections, each counted once a connection",
-    (view) => view.bytes,
-  );
+type Told = { operation: "insert" | "update"; document: Document } | { operation: "delete"; ids: readonly unknown[] };
+
+/** Nobody is told of a document that they may not see, nor its id. */
+function messagesOf(view: View, told: Told): string[] {
+  if (told.operation !== "delete") {
+    return view.matches(told.document) ? [view.message(told.operation, told.document)] : [];
+  }
+  const ids = told.ids.map(encodeValue).filter((id) => view.filter === undefined || view.shown?.has(id));
+  return [...ids.flatMap((id) => view.messagesOf({ operation: "delete", id })), ...view.flush()];
 }
 
-function messagesOf(view: View, operation: Operation, data: Document | readonly unknown[]): string[] {
+function checked(operation: Operation, data: Document | readonly unknown[]): Told {
   if (operation === "delete") {
     if (!Array.isArray(data)) throw new RequestError(400, "bad-data", "delete takes a list of removed ids");
-    for (const id of data) view.messagesOf({ operation, id: encodeValue(id) });
-    return view.flush();
+    return { operation, ids: data };
   }
   if (operation !== "insert" && operation !== "update") {
     throw new RequestError(400, "bad-operation", `unknown operation "${operation}": use insert, update or delete`);
@@ -206,7 +219,7 @@ function messagesOf(view: View, operation: Operation, data: Document | readonly 
   if (!isDocument || !("_id" in data || "id" in data)) {
     throw new RequestError(400, "bad-data", `${operation} takes a document with its _id`);
   }
-  return [view.message(operation, "_id" in data ? data : { ...data, _id: (data as Document).id })];
+  return { operation, document: "_id" in data ? data : { ...data, _id: (data as Document).id } };
 }
 
 export function unknownInterface(name: string): RequestError {

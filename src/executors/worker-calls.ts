@@ -50,7 +50,7 @@ export interface Executor {
    * Runs a function in a worker and resolves with its result.
    *
    * @param fn - sent as text if it is a function, so it may refer to nothing outside itself; or what `exported` returns
-   * @param args - copied when `run` is called: anything that V8 can serialise, in at most 2 GB
+   * @param args - copied when `run` is called: anything that V8 can serialise
    * @param options.onProgress - the function then gets a `WorkerContext` after its arguments
    * @throws what the function throws, as an `Error` with the name, message, code and stack it had in the worker
    * @throws ExecutorTimeoutError, ExecutorQueueFullError, WorkerCrashedError, ExecutorStoppedError,

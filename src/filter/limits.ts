@@ -12,9 +12,12 @@ export const filterLimits = {
   pathLength: 256,
   regexLength: 256,
   /** Regular expressions in one filter. */
-  regexes: 16,
-  /** Instructions of a compiled regular expression: the cost of each character that it looks at. */
+  regexes: 8,
+  /** Instructions of a compiled regular expression. */
   regexProgram: 1_000,
+  /** States of its automaton, and steps to build it: some milliseconds. */
+  regexStates: 1_000,
+  regexWork: 50_000,
   /** Sort keys. MongoDB itself allows 32. */
   sortKeys: 8,
 } as const;

@@ -1,5 +1,6 @@
 import { RequestError } from "../errors.js";
 import { type Expression, type Filter, filterOf, junction } from "./expression.js";
+import { jsonErrorPosition } from "./json-position.js";
 import { checkLength, checkSize, filterLimits, isPlainObject } from "./limits.js";
 import {
   comparisonTerm,
@@ -62,7 +63,7 @@ export function parseFilterText(text: string, options: ParseFilterOptions = {}):
   try {
     input = JSON.parse(text);
   } catch (error) {
-    const position = positionOf(error, text);
+    const position = jsonErrorPosition(text);
     throw new RequestError(
       400,
       "bad-filter",
@@ -111,10 +112,4 @@ function readField(name: string, input: unknown, at: string, prefix: string, rea
   const value = readValue(input, at);
   if (isRegExp(value)) return regexTerm(place, value.pattern, value.options, reading);
   return comparisonTerm("$eq", value, place, reading);
-}
-
-/** V8 tells the position in its message only; it serves a person here, nothing is decided by it. */
-function positionOf(error: unknown, text: string): number {
-  const found = error instanceof SyntaxError ? /position (\d+)/.exec(error.message)?.[1] : undefined;
-  return found === undefined ? text.length : Number(found);
 }

@@ -1,8 +1,11 @@
 import { RequestError } from "../errors.js";
 import { filterLimits } from "./limits.js";
 
-/** Keys that reach an object's prototype when a careless program assigns to them. */
-const prototypeKeys: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
+/**
+ * Keys that reach an object's prototype when a careless program assigns to them, and the one by which the driver tells
+ * its own classes: it throws on documents that have it.
+ */
+const unusableKeys: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype", "_bsontype"]);
 
 /**
  * Checks a dotted path that a client or a configuration names.
@@ -27,7 +30,7 @@ export function faultOfKey(key: string, emptyKey?: string): string | undefined {
   if (key === "" && emptyKey !== undefined) return `a name in the path is empty. ${emptyKey}`;
   if (key.startsWith("$"))
     return `names that start with $ are operators, and ${JSON.stringify(key)} can't be used here.`;
-  if (prototypeKeys.has(key)) return `the name ${JSON.stringify(key)} can't be used.`;
+  if (unusableKeys.has(key)) return `the name ${JSON.stringify(key)} can't be used.`;
   if (key.includes("\0")) return "names can't contain the character NUL.";
   return undefined;
 }

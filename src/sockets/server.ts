@@ -78,6 +78,8 @@ export function createSockets(options: SocketsOptions): Sockets {
       sockets.add(socket);
       metrics.connections.inc({ mode: connection.mode });
       for (const view of connection.views) socket.subscribe(view.topic);
+      // While it was waiting to open, what it waited for may have been reset.
+      if (connection.views.some((view) => view.isVoid)) end(socket, closeCodes.reset, "reset: fetch again");
     },
     message(socket, message) {
       const { connection } = socket.getUserData();
@@ -110,7 +112,20 @@ export function createSockets(options: SocketsOptions): Sockets {
     // A browser fails a connection that answers none of the protocols it offers, and then hides the close code.
     const protocol = request.protocols[0] ?? "";
     const connection = connect(request);
-    res.cork(() => res.upgrade({ connection }, key, protocol, extensions, context));
+    const open = (): void => {
+      res.cork(() => res.upgrade({ connection }, key, protocol, extensions, context));
+    };
+    const unprepared = connection.views.filter((view) => !view.isPrepared);
+    if (unprepared.length === 0) return open();
+    // Open means that every change from here on arrives, so that what is fetched now can be kept up to date.
+    let aborted = false;
+    res.onAborted(() => {
+      aborted = true;
+      dispatcher.leave(connection.views);
+    });
+    void Promise.all(unprepared.map((view) => view.prepared)).then(() => {
+      if (!aborted) open();
+    });
   }
 
   function connect(request: UpgradeRequest): Connection {
@@ -152,9 +167,9 @@ export function createSockets(options: SocketsOptions): Sockets {
     get size() {
       return sockets.size;
     },
-    publish(topic, message) {
+    publish(topic, message, bytes) {
       app.publish(topic, message, false, false);
-      sweep.published(message.length);
+      sweep.published(bytes);
     },
     reset(views, reason) {
       for (const socket of [...sockets]) {

@@ -2,7 +2,7 @@ import type { Db } from "mongodb";
 import type { z } from "zod";
 import type { NamedTask, User } from "../config/settings.js";
 import { ConfigurationError } from "../errors.js";
-import type { Runnable } from "../executors/exported.js";
+import { BadFunctionError, type Runnable } from "../executors/exported.js";
 import type { Executors } from "../executors/pools.js";
 import { referenceTo } from "../executors/worker-protocol.js";
 import type { HttpClient } from "../http-client.js";
@@ -80,7 +80,7 @@ export interface TaskDefinition extends NamedTask {
  * The result of `run` is stored in the task's document: anything that BSON can hold, up to 1 MB.
  *
  * @throws ConfigurationError for a name, a place or a schema that can't be used
- * @throws BadFunctionError for a native or bound function that is to run in a worker
+ * @throws BadFunctionError for a function that is to run in a worker and has no text that compiles there
  */
 export function defineTask<Schema extends z.ZodType>(
   options: MainTaskOptions<Schema> | WorkerTaskOptions<Schema>,
@@ -103,15 +103,41 @@ export function defineTask<Schema extends z.ZodType>(
         : "`run` has to be a function or what exported(import.meta.resolve(…), name) returns",
     );
   }
-  // Found out now rather than by the first task.
-  if (where !== "main") referenceTo(run as Parameters<typeof referenceTo>[0]);
   return {
     [brand]: true,
     name,
     input,
     allow: (user) => options.allow?.(user) ?? false,
-    code: { where, run } as TaskDefinition["code"],
+    code: { where, run: where === "main" ? run : standingAlone(run) } as TaskDefinition["code"],
   };
+}
+
+/**
+ * A function travels to a worker as its text. That of a method, `run(input) { … }`, means nothing outside an object, so it
+ * is given one. What can't be compiled is found out here rather than by the first task.
+ */
+function standingAlone(run: unknown): unknown {
+  if (typeof run !== "function") return run;
+  const fn = run as (...args: never[]) => unknown;
+  const reference = referenceTo(fn);
+  const text = "text" in reference ? reference.text : "";
+  if (compiles(`(${text}\n)`)) return fn;
+  const wrapped = `(...args) => ({ ${text} })[${JSON.stringify(fn.name)}](...args)`;
+  if (compiles(`(${wrapped})`)) return new Function(`return ${wrapped}`)();
+  throw new BadFunctionError(
+    `the text of ${fn.name || "the function"} does not compile on its own: write an arrow function`,
+  );
+}
+
+function compiles(expression: string): boolean {
+  try {
+    // Only parsed: nothing of it is run here.
+    new Function(`"use strict"; return ${expression};`);
+    return true;
+  } catch (error) {
+    if (error instanceof SyntaxError) return false;
+    throw error;
+  }
 }
 
 /**

@@ -1,0 +1,164 @@
+import { EventEmitter, once } from "node:events";
+import { expect } from "chai";
+import { type Collection, type CommandStartedEvent, MongoClient, ObjectId } from "mongodb";
+import { z } from "zod";
+import { defineTask } from "../../src/index.js";
+import { createLog } from "../../src/log.js";
+import type { TaskDocument } from "../../src/tasks/document.js";
+import { keepLease } from "../../src/tasks/lease.js";
+import { createTaskStore, type TaskStore } from "../../src/tasks/store.js";
+import { freshDatabase, type SpecDatabase } from "../support/server.js";
+import { ended, startTasks, type TaskRig } from "./support/rig.js";
+
+type StoredTask = TaskDocument & { _id: ObjectId };
+
+const silent = createLog("silent");
+const nothing = defineTask({ name: "nothing", input: z.undefined(), where: "main", allow: () => true, run: () => 1 });
+
+describe("a claim", () => {
+  let database: SpecDatabase;
+  let client: MongoClient;
+  let tasks: Collection<StoredTask>;
+
+  beforeEach(async () => {
+    database = await freshDatabase();
+    client = await new MongoClient(database.uri, { writeConcern: { w: "majority" } }).connect();
+    tasks = database.db.collection<StoredTask>("tasks");
+  });
+  afterEach(async () => {
+    await client.close();
+    await database.dispose();
+  });
+
+  function store(gateway: string, leaseMilliseconds = 50): TaskStore {
+    return createTaskStore({
+      db: client.db(),
+      gateway,
+      leaseMilliseconds,
+      queue: 10,
+      images: () => true,
+      log: silent,
+    });
+  }
+
+  async function insert(count = 1): Promise<ObjectId[]> {
+    const ids = Array.from({ length: count }, () => new ObjectId());
+    const documents = ids.map((_id, n) => ({
+      _id,
+      name: "nothing",
+      state: "queued" as const,
+      created_at: new Date(n),
+    }));
+    await tasks.insertMany(documents);
+    return ids;
+  }
+
+  /** A lease of 50 ms is over when the server says so. */
+  async function expired(by: TaskStore, id: ObjectId): Promise<unknown> {
+    for (;;) {
+      const found = await by.expire(id);
+      if (typeof found === "string" || found === undefined) return found;
+    }
+  }
+
+  it("takes the oldest task, of the names that the gateway knows", async () => {
+    const [oldest] = await insert(3);
+    await tasks.insertOne({ _id: new ObjectId(), name: "other", state: "queued", created_at: new Date(-1) });
+    const claimed = await store("a").claim(["nothing"]);
+    expect(claimed?.document).to.include({ state: "running", gateway: "a", attempts: 1 });
+    expect(String(claimed?.document._id)).to.equal(String(oldest));
+  });
+
+  it("is had by one of many that ask for the same at once", async () => {
+    await insert(5);
+    const claims = await Promise.all(Array.from({ length: 8 }, (_, n) => store(`g${n}`).claim(["nothing"])));
+    const ids = claims.filter((claim) => claim !== undefined).map(({ document }) => String(document._id));
+    expect(ids).to.have.length(5);
+    expect(new Set(ids)).to.have.length(5);
+  });
+
+  it("is over for a gateway whose task was taken by another: none of its writes does anything", async () => {
+    const [id] = (await insert()) as [ObjectId];
+    const [stalled, other] = [store("stalled"), store("other", 60_000)];
+    const old = (await stalled.claim(["nothing"]))?.fence;
+    if (old === undefined) throw new Error("not claimed");
+    expect(await stalled.progress(old, 0.1)).to.equal(true);
+    expect(await expired(other, id)).to.equal("queued");
+    const taken = await other.claim(["nothing"]);
+    expect(taken?.document).to.include({ gateway: "other", attempts: 2 });
+    const before = await tasks.findOne({ _id: id });
+    expect(await stalled.renew(old)).to.equal(false);
+    expect(await stalled.progress(old, 0.9)).to.equal(false);
+    expect(await stalled.end(old, { state: "complete", result: "stale" }, { progress: 1 })).to.equal(false);
+    expect(await stalled.release(old)).to.equal(false);
+    expect(await tasks.findOne({ _id: id })).to.deep.equal(before);
+  });
+
+  it("of the same gateway, by an earlier attempt, is no longer good either", async () => {
+    const [id] = (await insert()) as [ObjectId];
+    const only = store("only");
+    const old = (await only.claim(["nothing"]))?.fence;
+    await expired(only, id);
+    const second = (await only.claim(["nothing"]))?.fence;
+    if (old === undefined || second === undefined) throw new Error("not claimed");
+    expect(await only.end(old, { state: "complete", result: "stale" }, undefined)).to.equal(false);
+    expect(await only.end(second, { state: "complete", result: "fresh" }, undefined)).to.equal(true);
+    expect(await tasks.findOne({ _id: id })).to.include({ state: "complete", result: "fresh", attempts: 2 });
+  });
+
+  it("is not taken away while its lease lasts", async () => {
+    const [id] = (await insert()) as [ObjectId];
+    await store("holder", 60_000).claim(["nothing"]);
+    expect(await store("other").expire(id)).to.include({ state: "running", gateway: "holder" });
+    expect(await tasks.findOne({ _id: id })).to.include({ state: "running", attempts: 1 });
+  });
+
+  it("is not taken away once the task has ended", async () => {
+    const [id] = (await insert()) as [ObjectId];
+    const holder = store("holder");
+    const fence = (await holder.claim(["nothing"]))?.fence;
+    if (fence === undefined) throw new Error("not claimed");
+    await holder.end(fence, { state: "complete", result: 1 }, undefined);
+    expect(await store("other").expire(id)).to.equal(undefined);
+    expect(await tasks.findOne({ _id: id })).to.include({ state: "complete" });
+  });
+
+  it("ends the task that it holds when it can't be renewed in time", async () => {
+    const askedAt = performance.now();
+    await new Promise<void>((lost) => {
+      keepLease({ leaseMilliseconds: 200, since: askedAt, renew: () => new Promise(() => {}), lost, log: silent });
+    });
+    expect(performance.now() - askedAt).to.be.within(190, 2_000);
+  });
+});
+
+describe("waiting for tasks", () => {
+  it("asks the database nothing: a task is started by the change that its insert was", async () => {
+    const database = await freshDatabase();
+    const monitored = { ...database, uri: `${database.uri}&monitorCommands=true` };
+    const rig: TaskRig = await startTasks(monitored, [nothing]);
+    const client = await rig.watch();
+    const commands: string[] = [];
+    const turns = new EventEmitter();
+    rig.gateway.db.client.on("commandStarted", ({ commandName }: CommandStartedEvent) => {
+      if (commandName === "getMore") turns.emit("turn");
+      else commands.push(commandName);
+    });
+    try {
+      const { body } = await rig.post("nothing");
+      await ended(client, body.id);
+      const ofTheTask = commands.splice(0);
+      expect(ofTheTask.filter((name) => name === "find")).to.deep.equal([]);
+      expect(ofTheTask.filter((name) => name === "aggregate")).to.have.length(1, "the count of the queue");
+      // What its end brings about, a claim that finds nothing, is over two turns of the stream later.
+      for (let turn = 0; turn < 2; turn++) await once(turns, "turn");
+      commands.length = 0;
+      for (let turn = 0; turn < 4; turn++) await once(turns, "turn");
+      expect(commands).to.deep.equal([]);
+    } finally {
+      await client.close();
+      await rig.stop();
+      await database.dispose();
+    }
+  });
+});

@@ -1,0 +1,30 @@
+import type { Document } from "mongodb";
+import { type Database, decoding } from "../database.js";
+import type { Filter } from "../filter/parse.js";
+
+/** What a filtered view needs of the database before it can say what a change is to its audience. */
+export interface ViewReader {
+  /** Whether the server keeps an image of each document before a change. */
+  hasImages(collection: string): Promise<boolean>;
+  /** The ids of the documents that match now. */
+  idsOf(collection: string, filter: Filter): Promise<unknown[]>;
+}
+
+export function createViewReader(database: Pick<Database, "db" | "support">): ViewReader {
+  const { db } = database;
+  return {
+    async hasImages(collection) {
+      if (!database.support.images) return false;
+      const [found] = await db.listCollections({ name: collection }).toArray();
+      const { options } = (found ?? {}) as { options?: Document };
+      return options?.changeStreamPreAndPostImages?.enabled === true;
+    },
+    async idsOf(collection, filter) {
+      const documents = await db
+        .collection(collection)
+        .find(filter.query, { ...decoding, projection: { _id: 1 }, readConcern: { level: "majority" } })
+        .toArray();
+      return documents.map((document) => document._id);
+    },
+  };
+}

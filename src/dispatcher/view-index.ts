@@ -1,0 +1,125 @@
+import type { Document } from "mongodb";
+import { equalityOf, indexKey, indexKeysAt } from "../filter/equality.js";
+import type { Change } from "../watcher/change.js";
+import { encodeValue } from "./json.js";
+import type { View } from "./view.js";
+
+/** Encoded ids of the documents that a view shows. */
+export interface ShownIds {
+  has(id: string): boolean;
+  add(id: string): void;
+  delete(id: string): void;
+  clear(): void;
+}
+
+interface Bucket {
+  readonly keysOf: (document: Document) => readonly string[];
+  readonly views: Map<string, Set<View>>;
+}
+
+/**
+ * The views of one collection, found by what a change touches. One condition of equality of each filter is looked up in a
+ * hash table with the values of the document before and after the change, so that 100,000 views of
+ * `{ "user.id": … }` cost a change about what one does. Views without such a condition are looked at one by one.
+ */
+export class ViewIndex {
+  readonly #buckets = new Map<string, Bucket>();
+  readonly #scanned = new Set<View>();
+  /** Of views that have no pre-images to go by: which of them show a document, by its encoded id. */
+  readonly #shownBy = new Map<string, Set<View>>();
+  /** Filtered views that have nothing but pre-images to go by. */
+  readonly #needsImages = new Set<View>();
+
+  add(view: View): void {
+    if (view.filter !== undefined && view.shown === undefined) this.#needsImages.add(view);
+    const equality = view.filter === undefined ? undefined : equalityOf(view.filter);
+    if (equality === undefined) {
+      this.#scanned.add(view);
+      return;
+    }
+    const bucket = this.#bucketOf(equality.path);
+    for (const key of keysOfValues(equality.values)) {
+      const found = bucket.views.get(key);
+      if (found === undefined) bucket.views.set(key, new Set([view]));
+      else found.add(view);
+    }
+  }
+
+  remove(view: View): void {
+    this.#needsImages.delete(view);
+    const equality = view.filter === undefined ? undefined : equalityOf(view.filter);
+    if (equality === undefined) {
+      this.#scanned.delete(view);
+      return;
+    }
+    const bucket = this.#buckets.get(equality.path);
+    for (const key of keysOfValues(equality.values)) {
+      const found = bucket?.views.get(key);
+      found?.delete(view);
+      if (found?.size === 0) bucket?.views.delete(key);
+    }
+    if (bucket?.views.size === 0) this.#buckets.delete(equality.path);
+  }
+
+  /**
+   * @returns every view that the change may concern, each once: those that the document was in before, those that it is in
+   *   after, and those that can't be looked up
+   */
+  touchedBy(change: Change): Iterable<View> {
+    if (this.#buckets.size === 0) return this.#scanned;
+    const touched = new Set(this.#scanned);
+    for (const bucket of this.#buckets.values()) {
+      if (change.before !== undefined) addMatching(bucket, change.before, touched);
+      if (change.after !== undefined) addMatching(bucket, change.after, touched);
+    }
+    if (change.before === undefined && change.operation !== "insert") {
+      // Where the document was before can't be looked up.
+      for (const view of this.#needsImages) touched.add(view);
+      for (const view of this.#shownBy.get(encodeValue(change.id)) ?? []) touched.add(view);
+    }
+    return touched;
+  }
+
+  /** @returns the ids that the view shows, to be kept up to date by it, and forgotten with it. */
+  shownBy(view: View): ShownIds {
+    const shownBy = this.#shownBy;
+    return {
+      has: (id) => shownBy.get(id)?.has(view) ?? false,
+      add(id) {
+        const views = shownBy.get(id);
+        if (views === undefined) shownBy.set(id, new Set([view]));
+        else views.add(view);
+      },
+      delete(id) {
+        const views = shownBy.get(id);
+        if (views?.delete(view) && views.size === 0) shownBy.delete(id);
+      },
+      clear() {
+        for (const [id, views] of shownBy) if (views.delete(view) && views.size === 0) shownBy.delete(id);
+      },
+    };
+  }
+
+  /** Documents that are remembered as shown, for the metrics. */
+  get shownIds(): number {
+    return this.#shownBy.size;
+  }
+
+  #bucketOf(path: string): Bucket {
+    const found = this.#buckets.get(path);
+    if (found !== undefined) return found;
+    const bucket = { keysOf: indexKeysAt(path), views: new Map<string, Set<View>>() };
+    this.#buckets.set(path, bucket);
+    return bucket;
+  }
+}
+
+function addMatching(bucket: Bucket, document: Document, to: Set<View>): void {
+  for (const key of bucket.keysOf(document)) {
+    for (const view of bucket.views.get(key) ?? []) to.add(view);
+  }
+}
+
+function keysOfValues(values: readonly unknown[]): string[] {
+  return values.map(indexKey).filter((key) => key !== undefined);
+}

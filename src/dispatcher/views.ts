@@ -1,0 +1,139 @@
+import type { InterfaceSettings } from "../config/settings.js";
+import type { Filter } from "../filter/parse.js";
+import type { Logger } from "../log.js";
+import { createBackoff, sleep } from "../retry.js";
+import type { Change } from "../watcher/change.js";
+import type { ViewReader } from "./images.js";
+import { encodeValue } from "./json.js";
+import { createRepresentation } from "./representation.js";
+import { topicOf, View } from "./view.js";
+import { ViewIndex } from "./view-index.js";
+
+/** Changes that may wait for a view that is being prepared; more than that and its audience starts again. */
+const pendingChanges = 100_000;
+
+/** A filtered view that does not yet know what it shows, and the changes that wait for it. */
+interface Preparation {
+  readonly view: View;
+  pending: Change[];
+}
+
+export interface ViewsOptions {
+  reader: ViewReader;
+  log: Logger;
+  signal: AbortSignal;
+  /** A view is ready: the changes that came meanwhile are to be applied to it. */
+  ready(view: View, pending: readonly Change[]): void;
+  /** More changes came than can wait. */
+  overflowed(view: View): void;
+}
+
+/**
+ * All views, shared by those who see the same. A filtered view is prepared first: where the server keeps no pre-images, the
+ * ids that it shows are read. Whatever changes meanwhile waits, in order; what was read is at least as new as the moment at
+ * which the view was made, and applying the changes since then again does no harm.
+ */
+export class Views {
+  readonly #byTopic = new Map<string, View>();
+  readonly #indexes = new Map<string, ViewIndex>();
+  readonly #preparations = new Map<string, Set<Preparation>>();
+  /** Collections of which an image was missing, whatever their options say. */
+  readonly #blind = new Set<string>();
+  readonly #options: ViewsOptions;
+
+  constructor(options: ViewsOptions) {
+    this.#options = options;
+  }
+
+  /** @returns the view of the interface and filter, made when it is first asked for. */
+  of(settings: InterfaceSettings, filter: Filter | undefined): View {
+    const found = this.#byTopic.get(topicOf(settings.name, filter));
+    if (found !== undefined) return found;
+    const view = new View(settings, createRepresentation(settings), filter);
+    this.#byTopic.set(view.topic, view);
+    if (filter === undefined) this.#indexOf(view.collection).add(view);
+    else this.#beginPreparation(view, filter);
+    return view;
+  }
+
+  /** Forgets a view that nobody follows any more. */
+  remove(view: View): void {
+    if (this.#byTopic.get(view.topic) !== view) return;
+    this.#byTopic.delete(view.topic);
+    this.#indexOf(view.collection).remove(view);
+    view.shown?.clear();
+  }
+
+  /** @returns the views that the change may concern; those that are being prepared get it later. */
+  touchedBy(change: Change): Iterable<View> {
+    const preparations = this.#preparations.get(change.collection);
+    if (preparations !== undefined) for (const preparation of preparations) this.#wait(preparation, change);
+    return this.#indexes.get(change.collection)?.touchedBy(change) ?? [];
+  }
+
+  /** Remembers that images of the collection can't be relied on: its views keep what they show from now on. */
+  distrustImages(collection: string): void {
+    this.#blind.add(collection);
+  }
+
+  [Symbol.iterator](): Iterator<View> {
+    return this.#byTopic.values();
+  }
+
+  /** Ids that are kept because there are no pre-images to go by. */
+  get shownIds(): number {
+    let count = 0;
+    for (const index of this.#indexes.values()) count += index.shownIds;
+    return count;
+  }
+
+  #indexOf(collection: string): ViewIndex {
+    const found = this.#indexes.get(collection);
+    if (found !== undefined) return found;
+    const index = new ViewIndex();
+    this.#indexes.set(collection, index);
+    return index;
+  }
+
+  #wait(preparation: Preparation, change: Change): void {
+    preparation.pending.push(change);
+    if (preparation.pending.length <= pendingChanges) return;
+    preparation.pending = [];
+    this.#options.overflowed(preparation.view);
+  }
+
+  #beginPreparation(view: View, filter: Filter): void {
+    view.isPrepared = false;
+    view.prepared = this.#prepare(view, filter).then(() => {
+      view.isPrepared = true;
+    });
+  }
+
+  async #prepare(view: View, filter: Filter): Promise<void> {
+    const { reader, log, signal } = this.#options;
+    const preparation: Preparation = { view, pending: [] };
+    const others = this.#preparations.get(view.collection) ?? new Set();
+    this.#preparations.set(view.collection, others.add(preparation));
+    const backoff = createBackoff({ baseMilliseconds: 500, maxMilliseconds: 10_000, floorMilliseconds: 100 });
+    let ids: unknown[] | "not needed" | undefined;
+    while (ids === undefined && this.#byTopic.get(view.topic) === view && !signal.aborted) {
+      try {
+        const hasImages = !this.#blind.has(view.collection) && (await reader.hasImages(view.collection));
+        ids = hasImages ? "not needed" : await reader.idsOf(view.collection, filter);
+      } catch (error) {
+        log.warn({ err: error, interface: view.interfaceName }, "view not prepared yet");
+        await sleep(backoff.next(), signal);
+      }
+    }
+    others.delete(preparation);
+    if (others.size === 0) this.#preparations.delete(view.collection);
+    if (ids === undefined || this.#byTopic.get(view.topic) !== view) return;
+    const index = this.#indexOf(view.collection);
+    if (ids !== "not needed") {
+      view.shown = index.shownBy(view);
+      for (const id of ids) view.shown.add(encodeValue(id));
+    }
+    index.add(view);
+    this.#options.ready(view, preparation.pending);
+  }
+}
