@@ -83,6 +83,7 @@ export async function startGateway(
   const dispatcher = createDispatcher({
     interfaces: settings.interfaces,
     reader: createViewReader(database),
+    history: settings.history,
     bytesPerTurn: (settings.limits.bufferedMegabytes * 1_000_000) / 2,
     log,
     metrics,

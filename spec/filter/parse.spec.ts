@@ -181,6 +181,7 @@ const refusals: Record<string, [unknown, string][]> = {
     [{ a: new Date(Number.NaN) }, "date"],
     [{ a: new Map() }, "BSON type"],
     [{ a: () => 1 }, "function"],
+    [{ a: 2n ** 63n }, "64 bits"],
     [{ a: undefined }, "undefined"],
     [{ id: { $not: { $eq: hex, $in: [5] } } }, "$in"],
   ],
@@ -336,5 +337,7 @@ function refusalOf(parse: () => unknown): RequestError {
 }
 
 function shown(input: unknown): string {
-  return JSON.stringify(input, (_, value) => (value instanceof RegExp ? String(value) : value)) ?? String(input);
+  const replacer = (_: string, value: unknown) =>
+    value instanceof RegExp || typeof value === "bigint" ? String(value) : value;
+  return JSON.stringify(input, replacer) ?? String(input);
 }

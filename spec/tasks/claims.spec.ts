@@ -7,8 +7,9 @@ import { createLog } from "../../src/log.js";
 import type { TaskDocument } from "../../src/tasks/document.js";
 import { keepLease } from "../../src/tasks/lease.js";
 import { createTaskStore, type TaskStore } from "../../src/tasks/store.js";
-import { freshDatabase, type SpecDatabase } from "../support/server.js";
-import { ended, startTasks, type TaskRig } from "./support/rig.js";
+import { eventually } from "../executors/support.js";
+import { freshDatabase, givenUri, type SpecDatabase, startOwnServer } from "../support/server.js";
+import { ended, startTasks, type TaskRig, until } from "./support/rig.js";
 
 type StoredTask = TaskDocument & { _id: ObjectId };
 
@@ -159,6 +160,47 @@ describe("waiting for tasks", () => {
       await client.close();
       await rig.stop();
       await database.dispose();
+    }
+  });
+});
+
+describe("a task during an outage of the database", () => {
+  it("goes on, and its result is written when the database is back", async function () {
+    // A server that was given can't be killed.
+    if (givenUri) return this.skip();
+    this.timeout(60_000);
+    let finish = (): void => {};
+    const held = defineTask({
+      name: "held",
+      input: z.undefined(),
+      where: "main",
+      allow: () => true,
+      run: () =>
+        new Promise((resolve) => {
+          finish = () => resolve("kept");
+        }),
+    });
+    const server = await startOwnServer();
+    const database = await freshDatabase(server);
+    const rig = await startTasks(database, [held], { leaseMilliseconds: 60_000 });
+    const client = await rig.watch();
+    try {
+      const { body } = await rig.post("held");
+      await until(client, body.id, "running");
+      await server.kill("SIGKILL");
+      finish();
+      await eventually(() => rig.logged.some(({ msg }) => msg === "the end of a task not written"));
+      await server.restart();
+      expect(await ended(client, body.id)).to.include({ state: "complete", result: "kept" });
+      const next = await rig.post("held");
+      await until(client, next.body.id, "running");
+      finish();
+      await ended(client, next.body.id);
+    } finally {
+      await client.close();
+      await rig.stop();
+      await database.dispose();
+      await server.dispose();
     }
   });
 });

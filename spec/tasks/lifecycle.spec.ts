@@ -186,6 +186,8 @@ describe("a task", () => {
       expect(last.progress).to.equal(0.5);
       const { body: fetched } = await rig.get(`/api/tasks/${body.id}`);
       expect(fetched).to.deep.equal(last);
+      const { body: list } = await rig.get("/api/tasks?sort=-created_at&limit=1");
+      expect(list.data).to.deep.equal([fetched]);
       expect(Object.keys(fetched).sort()).to.deep.equal(
         "created_at ended_at error id input name progress result started_at state user".split(" "),
       );

@@ -1,17 +1,20 @@
 import type { Document } from "mongodb";
 import { type ResolvedRule, resolveRule } from "../auth/rules.js";
-import type { InterfaceSettings, User } from "../config/settings.js";
+import type { HistorySettings, InterfaceSettings, User } from "../config/settings.js";
 import { RequestError } from "../errors.js";
+import type { Filter } from "../filter/parse.js";
 import type { Logger } from "../log.js";
 import type { Operation, ResetReason } from "../message.js";
 import type { Metrics } from "../metrics.js";
 import { once, type Service } from "../service.js";
 import type { Change, Reset, StreamEvent } from "../watcher/change.js";
 import type { Sink } from "../watcher/watcher.js";
+import { History } from "./history.js";
 import type { ViewReader } from "./images.js";
 import { encodeValue } from "./json.js";
+import { createRepresentation, type Representation } from "./representation.js";
 import { createTraffic } from "./traffic.js";
-import { MembershipUnknownError, type View } from "./view.js";
+import { MembershipUnknownError, type Outgoing, type View } from "./view.js";
 import { Views } from "./views.js";
 
 /** The last hop: what carries messages to connections. */
@@ -46,6 +49,17 @@ export interface Dispatcher extends Service, Sink {
    * @throws RequestError `unknown-interface`, `bad-operation` or `bad-data`
    */
   dispatch(interfaceName: string, operation: Operation, data: Document | readonly unknown[]): void;
+  /** The newest events, for those who join or return. */
+  readonly history: History;
+  /** The place up to which everything has been dispatched, or undefined before the stream is open. */
+  readonly head: string | undefined;
+  /**
+   * Holds on to the view of an interface, filter and fields, made where nobody else has it.
+   *
+   * @returns the view; `release` lets it go
+   */
+  hold(settings: InterfaceSettings, filter: Filter | undefined, representation: Representation): View;
+  release(view: View): void;
   /** What of the interface the user may read: all, nothing, or what matches a filter. */
   readRule(settings: InterfaceSettings, user: User | null): ResolvedRule;
 }
@@ -53,6 +67,7 @@ export interface Dispatcher extends Service, Sink {
 export interface DispatcherOptions {
   interfaces: ReadonlyMap<string, InterfaceSettings>;
   reader: ViewReader;
+  history: HistorySettings;
   /** Bytes that may be published in one turn of the event loop before sockets get a chance to write. */
   bytesPerTurn: number;
   log: Logger;
@@ -69,6 +84,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const waiting = new Set<View>();
   let publisher: Publisher | undefined;
   let publishedThisTurn = 0;
+  const history = new History(options.history);
+  let head: string | undefined;
+  let isLost = false;
 
   /** The data path's second hop. Nothing is awaited here: all that a batch publishes leaves in as few turns as it can. */
   function dispatchBatch(events: readonly StreamEvent[], from: number): number {
@@ -76,6 +94,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     let index = from;
     while (index < events.length && publishedThisTurn < options.bytesPerTurn) {
       const event = events[index++] as StreamEvent;
+      history.push(event);
+      head = event.position;
       if (event.kind === "reset") reset(event);
       else change(event);
     }
@@ -86,7 +106,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   function change(event: Change): void {
     traffic.countChange(event);
     for (const view of views.touchedBy(event)) {
-      if (view.subscribers > 0) apply(view, event);
+      if (view.hasAudience) apply(view, event);
     }
   }
 
@@ -95,7 +115,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       const effect = view.effectOf(event);
       if (effect === undefined) return;
       if (effect.operation === "delete") waiting.add(view);
-      send(view, view.messagesOf(effect));
+      send(view, view.outgoingOf(effect, event.position));
     } catch (error) {
       if (error instanceof MembershipUnknownError) {
         views.distrustImages(view.collection);
@@ -118,17 +138,27 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     waiting.clear();
   }
 
-  function send(view: View, messages: readonly string[]): void {
-    if (view.subscribers === 0) return;
-    for (const message of messages) {
-      const bytes = Buffer.byteLength(message);
-      publisher?.publish(view.topic, message, bytes);
-      publishedThisTurn += bytes;
-      traffic.countMessage(view, bytes);
+  function send(view: View, outgoing: readonly Outgoing[]): void {
+    for (const { operation, data, position } of outgoing) {
+      if (view.plainConnections > 0) {
+        publish(view, view.plainTopic, view.plainMessage(operation, data), view.plainConnections);
+      }
+      if (view.liveConnections > 0) {
+        publish(view, view.id, view.liveMessage(operation, data, position, view.lastPosition), view.liveConnections);
+      }
+      view.lastPosition = position;
     }
   }
 
+  function publish(view: View, topic: string, message: string, connections: number): void {
+    const bytes = Buffer.byteLength(message);
+    publisher?.publish(topic, message, bytes);
+    publishedThisTurn += bytes;
+    traffic.countMessage(view, bytes, connections);
+  }
+
   function reset(event: Reset): void {
+    if (event.reason === "history-lost") isLost = true;
     const isMeant = (view: View): boolean => event.collections?.includes(view.collection) ?? true;
     voidViews(new Set([...views].filter(isMeant)), event.reason);
   }
@@ -141,7 +171,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   function voidViews(affected: ReadonlySet<View>, reason: ResetReason): void {
     if (affected.size === 0) return;
     for (const view of affected) {
-      view.reset();
+      view.end();
       waiting.delete(view);
       views.remove(view);
     }
@@ -155,7 +185,18 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     const settings = interfaces.get(name);
     const rule = settings !== undefined && resolveRule(settings.read, user);
     if (settings === undefined || rule === false) throw unknownInterface(name);
-    return views.of(settings, rule === true ? undefined : rule);
+    return views.of(settings, rule === true ? undefined : rule, createRepresentation(settings), head ?? "");
+  }
+
+  function hold(view: View): View {
+    if (view.holders++ === 0) metrics.views.inc();
+    return view;
+  }
+
+  function release(view: View): void {
+    if (--view.holders > 0) return;
+    metrics.views.dec();
+    views.remove(view);
   }
 
   return {
@@ -168,7 +209,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       publisher = to;
     },
     dispatchBatch,
-    advance() {},
+    advance(position) {
+      if (history.start === undefined || isLost) history.begin(position);
+      isLost = false;
+      if (head === undefined || position > head) head = position;
+    },
     readRule: (settings, user) => resolveRule(settings.read, user),
     follow(names, user) {
       const readable = [...interfaces.values()].filter((settings) => resolveRule(settings.read, user) !== false);
@@ -176,21 +221,29 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       for (const name of wanted)
         if (!readable.includes(interfaces.get(name) as InterfaceSettings)) throw unknownInterface(name);
       const followed = [...wanted].map((name) => viewOf(name, user));
-      for (const view of followed) if (view.subscribers++ === 0) metrics.views.inc();
+      for (const view of followed) hold(view).plainConnections += 1;
       return followed;
     },
     leave(left) {
       for (const view of left) {
-        if (--view.subscribers > 0) continue;
-        metrics.views.dec();
-        views.remove(view);
+        view.plainConnections -= 1;
+        release(view);
       }
     },
+    history,
+    get head() {
+      return head;
+    },
+    hold: (settings, filter, representation) => hold(views.of(settings, filter, representation, head ?? "")),
+    release,
     dispatch(name, operation, data) {
       if (!interfaces.has(name)) throw unknownInterface(name);
       const told = checked(operation, data);
       for (const view of views) {
-        if (view.interfaceName === name) send(view, messagesOf(view, told));
+        if (view.interfaceName !== name || view.plainConnections === 0) continue;
+        const data = dataOf(view, told);
+        if (data !== undefined)
+          publish(view, view.plainTopic, view.plainMessage(operation, data), view.plainConnections);
       }
     },
   };
@@ -199,12 +252,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 type Told = { operation: "insert" | "update"; document: Document } | { operation: "delete"; ids: readonly unknown[] };
 
 /** Nobody is told of a document that they may not see, nor its id. */
-function messagesOf(view: View, told: Told): string[] {
+function dataOf(view: View, told: Told): string | undefined {
   if (told.operation !== "delete") {
-    return view.matches(told.document) ? [view.message(told.operation, told.document)] : [];
+    return view.matches(told.document) ? view.representation.encode(told.document) : undefined;
   }
   const ids = told.ids.map(encodeValue).filter((id) => view.filter === undefined || view.shown?.has(id));
-  return [...ids.flatMap((id) => view.messagesOf({ operation: "delete", id })), ...view.flush()];
+  return ids.length === 0 ? undefined : `[${ids.join(",")}]`;
 }
 
 function checked(operation: Operation, data: Document | readonly unknown[]): Told {

@@ -16,7 +16,7 @@ export function createTraffic(
   metrics: Metrics,
   interfaces: ReadonlyMap<string, InterfaceSettings>,
   views: Views,
-): { countChange(change: Change): void; countMessage(view: View, bytes: number): void } {
+): { countChange(change: Change): void; countMessage(view: View, bytes: number, connections: number): void } {
   const byName = new Map<string, Figures>();
   const byCollection = new Map<string, Figures[]>();
   for (const { name, collection } of interfaces.values()) {
@@ -61,11 +61,11 @@ export function createTraffic(
     countChange({ collection, operation }) {
       for (const figures of byCollection.get(collection) ?? []) figures.changes[operation] += 1;
     },
-    countMessage(view, bytes) {
+    countMessage(view, bytes, connections) {
       const figures = byName.get(view.interfaceName);
       if (figures === undefined) return;
-      figures.messages += view.subscribers;
-      figures.bytes += bytes * view.subscribers;
+      figures.messages += connections;
+      figures.bytes += bytes * connections;
     },
   };
 }

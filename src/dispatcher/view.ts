@@ -14,6 +14,13 @@ const idsPerMessage = 1_000;
 /** What a change is to a view's audience: an encoded document, a removed id, or nothing. */
 export type Effect = { operation: "insert" | "update"; data: string } | { operation: "delete"; id: string } | undefined;
 
+/** A message to be sent: its data as JSON text, and the position of the last change in it. */
+export interface Outgoing {
+  readonly operation: Operation;
+  readonly data: string;
+  readonly position: string;
+}
+
 /** The server kept no pre-image of a change, and nothing else says whether its document was shown. */
 export class MembershipUnknownError extends Error {
   readonly code = "membership-unknown";
@@ -26,13 +33,15 @@ export class MembershipUnknownError extends Error {
 
 /**
  * What any number of connections see of one interface: all of it, or the documents that match a filter. It turns changes
- * into messages, once for all of them, and its messages go to one topic.
+ * into messages, once for all of them. It has two topics: one for plain connections, one for subscriptions, whose messages
+ * also carry view and positions.
  */
 export class View {
+  /** The same for the same interface, filter and fields, on every gateway; nothing of the filter can be read from it. */
+  readonly id: string;
+  readonly plainTopic: string;
   readonly interfaceName: string;
   readonly collection: string;
-  /** The same for the same interface and filter, on every gateway. */
-  readonly topic: string;
   readonly representation: Representation;
   readonly filter: Filter | undefined;
   readonly matches: (document: Document) => boolean;
@@ -41,8 +50,13 @@ export class View {
   isPrepared = true;
   /** Set when all that its audience holds is void: a connection that had not opened yet begins again, too. */
   isVoid = false;
-  /** How many connections follow it; nothing is encoded for none. */
-  subscribers = 0;
+  /** Connections on the plain topic, and on the other; nothing is encoded for none. */
+  plainConnections = 0;
+  liveConnections = 0;
+  /** Those that hold on to the view, on a topic already or still joining. */
+  holders = 0;
+  /** Where its last message stood, or where it was made. */
+  lastPosition: string;
   /**
    * Ids, encoded, of the documents that a filtered view shows. Kept only where the server keeps no pre-images, for then
    * nothing else tells whether a document was shown before a change.
@@ -50,20 +64,32 @@ export class View {
   shown: ShownIds | undefined;
   /** Ids of deletes that follow one another, encoded, not sent yet. */
   #deletes: string[] = [];
+  #deletedAt = "";
   /** Encoded ids that have left early: a look-up did not find them, and their own delete is still to come. */
   readonly #gone = new Set<string>();
   readonly #prefix: Readonly<Record<Operation, string>>;
 
-  constructor(shows: { name: string; collection: string }, representation: Representation, filter: Filter | undefined) {
+  constructor(
+    shows: { name: string; collection: string },
+    representation: Representation,
+    filter: Filter | undefined,
+    position: string,
+  ) {
     this.interfaceName = shows.name;
     this.collection = shows.collection;
     this.representation = representation;
     this.filter = filter;
     this.matches = filter === undefined ? () => true : compileFilter(filter);
-    this.topic = topicOf(shows.name, filter);
+    this.id = viewId(shows.name, filter, representation.fields);
+    this.plainTopic = `plain/${this.id}`;
+    this.lastPosition = position;
     const prefix = (operation: Operation): string =>
       `{"interface":${JSON.stringify(shows.name)},"operation":"${operation}","data":`;
     this.#prefix = { insert: prefix("insert"), update: prefix("update"), delete: prefix("delete") };
+  }
+
+  get hasAudience(): boolean {
+    return this.plainConnections > 0 || this.liveConnections > 0;
   }
 
   /**
@@ -106,29 +132,38 @@ export class View {
   }
 
   /** @returns the messages that the effect completes: deletes that came before it, and its own unless it is a delete. */
-  messagesOf(effect: NonNullable<Effect>): string[] {
+  outgoingOf(effect: NonNullable<Effect>, position: string): Outgoing[] {
     if (effect.operation === "delete") {
       this.#deletes.push(effect.id);
+      this.#deletedAt = position;
       return this.#deletes.length >= idsPerMessage ? this.flush() : [];
     }
-    return [...this.flush(), `${this.#prefix[effect.operation]}${effect.data}}`];
+    return [...this.flush(), { ...effect, position }];
   }
 
   /** @returns the message of the deletes that are waiting, if any are. */
-  flush(): string[] {
+  flush(): Outgoing[] {
     if (this.#deletes.length === 0) return [];
-    const message = `${this.#prefix.delete}[${this.#deletes.join(",")}]}`;
+    const data = `[${this.#deletes.join(",")}]`;
     this.#deletes = [];
-    return [message];
+    return [{ operation: "delete", data, position: this.#deletedAt }];
   }
 
-  /** @returns an insert or update message of a document that did not come from the change stream. */
-  message(operation: "insert" | "update", document: Document): string {
-    return `${this.#prefix[operation]}${this.representation.encode(document)}}`;
+  /** @param data - JSON text */
+  plainMessage(operation: Operation, data: string): string {
+    return `${this.#prefix[operation]}${data}}`;
   }
 
-  /** Forgets what it knows of its documents: all that its audience holds is void. */
-  reset(): void {
+  /**
+   * @param data - JSON text
+   * @param previous - where the message before it stood
+   */
+  liveMessage(operation: Operation, data: string, position: string, previous: string): string {
+    return `${this.#prefix[operation]}${data},"view":"${this.id}","position":"${position}","previous":"${previous}"}`;
+  }
+
+  /** Ends the view: all that its audience holds is void. */
+  end(): void {
     this.isVoid = true;
     this.#deletes = [];
     this.#gone.clear();
@@ -136,8 +171,12 @@ export class View {
   }
 }
 
-/** @returns the view's topic; nothing of the filter can be read from it. */
-export function topicOf(interfaceName: string, filter: Filter | undefined): string {
-  if (filter === undefined) return `plain/${interfaceName}`;
-  return `plain/${interfaceName}/${createHash("sha256").update(filter.canonical).digest("base64url").slice(0, 22)}`;
+/** Fields in any order are the same fields. */
+export function viewId(
+  interfaceName: string,
+  filter: Filter | undefined,
+  fields: readonly string[] | undefined,
+): string {
+  const parts = [interfaceName, filter?.canonical ?? "", fields === undefined ? null : [...fields].sort()];
+  return createHash("sha256").update(JSON.stringify(parts)).digest("base64url").slice(0, 22);
 }

@@ -5,8 +5,8 @@ import { createBackoff, sleep } from "../retry.js";
 import type { Change } from "../watcher/change.js";
 import type { ViewReader } from "./images.js";
 import { encodeValue } from "./json.js";
-import { createRepresentation } from "./representation.js";
-import { topicOf, View } from "./view.js";
+import type { Representation } from "./representation.js";
+import { View, viewId } from "./view.js";
 import { ViewIndex } from "./view-index.js";
 
 /** Changes that may wait for a view that is being prepared; more than that and its audience starts again. */
@@ -34,7 +34,7 @@ export interface ViewsOptions {
  * which the view was made, and applying the changes since then again does no harm.
  */
 export class Views {
-  readonly #byTopic = new Map<string, View>();
+  readonly #byId = new Map<string, View>();
   readonly #indexes = new Map<string, ViewIndex>();
   readonly #preparations = new Map<string, Set<Preparation>>();
   /** Collections of which an image was missing, whatever their options say. */
@@ -45,12 +45,16 @@ export class Views {
     this.#options = options;
   }
 
-  /** @returns the view of the interface and filter, made when it is first asked for. */
-  of(settings: InterfaceSettings, filter: Filter | undefined): View {
-    const found = this.#byTopic.get(topicOf(settings.name, filter));
+  /**
+   * @param representation - what of each document is shown
+   * @param position - where the stream stands: a view that has to be made begins there
+   * @returns the view of the interface, filter and fields, made when it is first asked for
+   */
+  of(settings: InterfaceSettings, filter: Filter | undefined, representation: Representation, position: string): View {
+    const found = this.#byId.get(viewId(settings.name, filter, representation.fields));
     if (found !== undefined) return found;
-    const view = new View(settings, createRepresentation(settings), filter);
-    this.#byTopic.set(view.topic, view);
+    const view = new View(settings, representation, filter, position);
+    this.#byId.set(view.id, view);
     if (filter === undefined) this.#indexOf(view.collection).add(view);
     else this.#beginPreparation(view, filter);
     return view;
@@ -58,8 +62,8 @@ export class Views {
 
   /** Forgets a view that nobody follows any more. */
   remove(view: View): void {
-    if (this.#byTopic.get(view.topic) !== view) return;
-    this.#byTopic.delete(view.topic);
+    if (this.#byId.get(view.id) !== view) return;
+    this.#byId.delete(view.id);
     this.#indexOf(view.collection).remove(view);
     view.shown?.clear();
   }
@@ -77,7 +81,7 @@ export class Views {
   }
 
   [Symbol.iterator](): Iterator<View> {
-    return this.#byTopic.values();
+    return this.#byId.values();
   }
 
   /** Ids that are kept because there are no pre-images to go by. */
@@ -116,7 +120,7 @@ export class Views {
     this.#preparations.set(view.collection, others.add(preparation));
     const backoff = createBackoff({ baseMilliseconds: 500, maxMilliseconds: 10_000, floorMilliseconds: 100 });
     let ids: unknown[] | "not needed" | undefined;
-    while (ids === undefined && this.#byTopic.get(view.topic) === view && !signal.aborted) {
+    while (ids === undefined && this.#byId.get(view.id) === view && !signal.aborted) {
       try {
         const hasImages = !this.#blind.has(view.collection) && (await reader.hasImages(view.collection));
         ids = hasImages ? "not needed" : await reader.idsOf(view.collection, filter);
@@ -127,7 +131,7 @@ export class Views {
     }
     others.delete(preparation);
     if (others.size === 0) this.#preparations.delete(view.collection);
-    if (ids === undefined || this.#byTopic.get(view.topic) !== view) return;
+    if (ids === undefined || this.#byId.get(view.id) !== view) return;
     const index = this.#indexOf(view.collection);
     if (ids !== "not needed") {
       view.shown = index.shownBy(view);

@@ -42,7 +42,7 @@ export function checkSize(input: unknown): void {
         `The filter has more than ${filterLimits.depth} levels of objects and arrays within one another.`,
       );
     }
-    const children = Object.values(value);
+    const children: readonly unknown[] = Array.isArray(value) ? value : Object.values(value);
     // The longest values in Extended JSON have four keys, so this bound never bites before the one on terms.
     seen += children.length;
     if (seen > filterLimits.terms * 5) throw tooManyTerms();

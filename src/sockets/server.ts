@@ -77,7 +77,7 @@ export function createSockets(options: SocketsOptions): Sockets {
       }
       sockets.add(socket);
       metrics.connections.inc({ mode: connection.mode });
-      for (const view of connection.views) socket.subscribe(view.topic);
+      for (const view of connection.views) socket.subscribe(view.plainTopic);
       // While it was waiting to open, what it waited for may have been reset.
       if (connection.views.some((view) => view.isVoid)) end(socket, closeCodes.reset, "reset: fetch again");
     },

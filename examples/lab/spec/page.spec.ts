@@ -138,6 +138,36 @@ describe("the page", function () {
     await samples().deleteMany({});
   });
 
+  it("shows what changed between its connecting and the answer to its fetch", async () => {
+    const page = await browser.newPage();
+    let release = (): void => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    // The answer is what the database held before the insert, and comes after the message of the insert.
+    const held = new Promise<void>((resolve) => {
+      void page.route("**/api/samples?*", async (route) => {
+        const response = await route.fetch();
+        resolve();
+        await released;
+        await route.fulfill({ response });
+      });
+    });
+    const told = new Promise<void>((resolve) => {
+      page.on("websocket", (socket) =>
+        socket.on("framereceived", ({ payload }) => String(payload).includes('"S-9"') && resolve()),
+      );
+    });
+    await page.goto(`${rig.url}/`);
+    await held;
+    await samples().insertOne({ _id: "S-9", organism: "Helicobacter pylori", state: "received" });
+    await told;
+    release();
+    await page.locator('#samples li[data-id="S-9"]').waitFor();
+    await page.close();
+    await samples().deleteMany({});
+  });
+
   it("allows no other script and no other style than its own", async () => {
     const response = await fetch(`${rig.url}/`);
     expect(response.headers.get("content-type")).to.match(/^text\/html/);
