@@ -1,12 +1,14 @@
 import type Router from "@koa/router";
 import type { Db, Document } from "mongodb";
 import { type Api, createApi } from "./api/app.js";
+import { createAuthenticator } from "./auth/authenticate.js";
 import { settingsOf } from "./config/load.js";
 import { secretWeakness } from "./config/secret.js";
 import type { Options, Settings } from "./config/settings.js";
 import { createDatabase } from "./database.js";
 import { createDispatcher } from "./dispatcher/dispatcher.js";
-import { createViewReader } from "./dispatcher/images.js";
+import { createViewReader } from "./dispatcher/reader.js";
+import { Snapshots } from "./dispatcher/snapshot.js";
 import { createExecutors, type Executors } from "./executors/pools.js";
 import { createHttpClient, type HttpClient } from "./http-client.js";
 import { createLog, type Logger } from "./log.js";
@@ -80,9 +82,10 @@ export async function startGateway(
     log,
   });
   const database = createDatabase({ uri: settings.mongodbUri, log, ...options });
+  const reader = createViewReader(database);
   const dispatcher = createDispatcher({
     interfaces: settings.interfaces,
-    reader: createViewReader(database),
+    reader,
     history: settings.history,
     bytesPerTurn: (settings.limits.bufferedMegabytes * 1_000_000) / 2,
     log,
@@ -111,8 +114,12 @@ export async function startGateway(
     if (stopping) return ["the gateway is stopping"];
     return watcher.trouble === undefined ? [] : [watcher.trouble];
   };
+  const { authenticate, verifyToken } = createAuthenticator(settings.auth, { http, log });
+  const peerHeader = "tailgate-peer";
   const api: Api = createApi({
     settings,
+    authenticate,
+    peerHeader,
     db: database.db,
     dispatcher,
     tasks,
@@ -121,9 +128,9 @@ export async function startGateway(
     metrics,
     readiness,
   });
-  const peerHeader = "tailgate-peer";
   const front = createFront({ target: api, peerHeader: { name: peerHeader }, log });
-  const sockets = createSockets({ settings, dispatcher, front, log, metrics });
+  const snapshots = new Snapshots({ reader, history: dispatcher.history, head: () => dispatcher.head });
+  const sockets = createSockets({ settings, authenticate, verifyToken, dispatcher, snapshots, front, log, metrics });
   dispatcher.attach(sockets);
   gaugeOf(
     metrics,

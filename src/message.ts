@@ -15,6 +15,9 @@ export type ChangeMessage =
   | { interface: string; operation: "insert" | "update"; data: Representation }
   | { interface: string; operation: "delete"; data: unknown[] };
 
+/** The subprotocol of connections that subscribe. */
+export const subprotocol = "tailgate.v1";
+
 /** The path of the websocket endpoint. */
 export const websocketPath = "/ws";
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Router from "@koa/router";
 import Koa from "koa";
-import { createAuthenticate } from "../auth/authenticate.js";
+import type { Authenticate } from "../auth/authenticate.js";
 import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics.js";
 import { once, type Service } from "../service.js";
@@ -33,6 +33,10 @@ export interface ApiOptions extends InterfacesOptions {
   readonly metrics: Metrics;
   readonly readiness: Readiness;
   readonly tasks: Tasks;
+  /** Says who asks. */
+  readonly authenticate: Authenticate;
+  /** The header, in lower case, in which the public port tells the client's address. */
+  readonly peerHeader: string;
 }
 
 /** The HTTP API. Koa is not on the public port itself: it listens on a socket that only this user can reach. */
@@ -47,7 +51,7 @@ export function createApi(options: ApiOptions): Api {
   koa.use(crossOrigin(settings.allowedOrigins));
   koa.use(protectiveHeaders());
   koa.use(problems(log));
-  koa.use(authenticated(createAuthenticate(settings.auth)));
+  koa.use(authenticated(options.authenticate, options.peerHeader));
   // The tasks' own routes come before those that their interface has like any other.
   const parts = [healthPart(options.readiness, metrics), ...tasksPart(options), interfacesPart(options)];
   for (const part of parts) part.add(router);

@@ -3,6 +3,7 @@ import type { Context } from "koa";
 import type { Db, Document } from "mongodb";
 import type { InterfaceSettings, Settings, User } from "../config/settings.js";
 import { type Dispatcher, unknownInterface } from "../dispatcher/dispatcher.js";
+import { allowedPathsOf, projectionOf, representationOf } from "../dispatcher/shown.js";
 import { RequestError } from "../errors.js";
 import { combineFilters, type Filter } from "../filter/parse.js";
 import { parseSort } from "../filter/sort.js";
@@ -15,7 +16,6 @@ import type { ApiPart } from "./openapi.js";
 import { completeSort, readPage } from "./page.js";
 import { methodNotAllowed } from "./problem.js";
 import { createReads, type ReadLimits } from "./reads.js";
-import { allowedPathsOf, projectionOf, representationOf } from "./shown.js";
 import { userOf } from "./user.js";
 
 export interface InterfacesOptions {

@@ -7,8 +7,9 @@ import { addDoctor } from "./doctor.js";
 import { reportFailure } from "./failure.js";
 import { addServe } from "./serve.js";
 import { addTail } from "./tail.js";
+import { addToken } from "./token.js";
 
-const commands = [addServe, addTail, addDoctor];
+const commands = [addServe, addTail, addDoctor, addToken];
 
 const program = new Command("tailgate")
   .description("The realtime gateway for MongoDB: any program writes, every connected screen follows.")

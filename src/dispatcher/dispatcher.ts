@@ -10,8 +10,8 @@ import { once, type Service } from "../service.js";
 import type { Change, Reset, StreamEvent } from "../watcher/change.js";
 import type { Sink } from "../watcher/watcher.js";
 import { History } from "./history.js";
-import type { ViewReader } from "./images.js";
 import { encodeValue } from "./json.js";
+import type { ViewReader } from "./reader.js";
 import { createRepresentation, type Representation } from "./representation.js";
 import { createTraffic } from "./traffic.js";
 import { MembershipUnknownError, type Outgoing, type View } from "./view.js";
@@ -106,7 +106,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   function change(event: Change): void {
     traffic.countChange(event);
     for (const view of views.touchedBy(event)) {
-      if (view.hasAudience) apply(view, event);
+      if (view.holders > 0) apply(view, event);
     }
   }
 

@@ -50,10 +50,10 @@ export class View {
   isPrepared = true;
   /** Set when all that its audience holds is void: a connection that had not opened yet begins again, too. */
   isVoid = false;
-  /** Connections on the plain topic, and on the other; nothing is encoded for none. */
+  /** Connections on the plain topic, and on the other. */
   plainConnections = 0;
   liveConnections = 0;
-  /** Those that hold on to the view, on a topic already or still joining. */
+  /** Those that hold on to the view, on a topic already or still joining; for none, nothing is encoded. */
   holders = 0;
   /** Where its last message stood, or where it was made. */
   lastPosition: string;
@@ -86,10 +86,6 @@ export class View {
     const prefix = (operation: Operation): string =>
       `{"interface":${JSON.stringify(shows.name)},"operation":"${operation}","data":`;
     this.#prefix = { insert: prefix("insert"), update: prefix("update"), delete: prefix("delete") };
-  }
-
-  get hasAudience(): boolean {
-    return this.plainConnections > 0 || this.liveConnections > 0;
   }
 
   /**

@@ -1,65 +1,110 @@
+import type { Authenticate } from "../auth/authenticate.js";
+import type { Identity } from "../auth/tokens.js";
 import type { Settings, User } from "../config/settings.js";
 import type { Dispatcher } from "../dispatcher/dispatcher.js";
 import type { View } from "../dispatcher/view.js";
-import { TailgateError } from "../errors.js";
-import { closeCodes } from "../message.js";
+import { RequestError } from "../errors.js";
+import type { Logger } from "../log.js";
+import { closeCodes, subprotocol } from "../message.js";
 import type { Refusal } from "./connection.js";
+import { originAllowed } from "./origins.js";
+import type { UpgradeRequest } from "./upgrade-request.js";
 
-/** What an upgrade request says, read before anything is awaited: uWebSockets takes the request back after its handler. */
-export interface UpgradeRequest {
-  readonly host: string;
-  readonly origin: string | undefined;
-  readonly authorization: string | undefined;
-  readonly cookie: string | undefined;
-  readonly query: URLSearchParams;
-  /** The subprotocols that the client offers, in its order. */
-  readonly protocols: readonly string[];
+export interface AdmissionOptions {
+  readonly settings: Settings;
+  readonly authenticate: Authenticate;
+  readonly dispatcher: Dispatcher;
+  readonly log: Logger;
 }
 
 /** Admitted with the views to follow, or refused with a close code. */
-export type Admission = { user: User | null; views: readonly View[] } | { refusal: Refusal };
+export type Admission = Admitted | { refusal: Refusal };
+
+interface Admitted {
+  readonly mode: "plain" | "live";
+  /** Undefined where a client that subscribes will say in its first message who it is. */
+  readonly user: User | null | undefined;
+  readonly endsAt: number | undefined;
+  readonly views: readonly View[];
+}
 
 const parameters = new Set(["interfaces", "token"]);
 
-/** Decides about a websocket before it opens. */
-export function admit(request: UpgradeRequest, settings: Settings, dispatcher: Dispatcher): Admission {
-  if (!originAllowed(request, settings.allowedOrigins)) {
-    return refuse(closeCodes.forbidden, `origin ${request.origin} is not in allowedOrigins`);
+/**
+ * Decides about a websocket before it opens.
+ *
+ * @returns the decision, or where a token has to be checked a promise of it, which never rejects
+ */
+export function admit(request: UpgradeRequest, options: AdmissionOptions): Admission | Promise<Admission> {
+  const refusal = refusalOf(request, options.settings);
+  if (refusal !== undefined) return { refusal };
+  const identity = options.authenticate({
+    authorization: request.authorization,
+    cookie: request.cookie,
+    queryToken: request.query.get("token") ?? undefined,
+    session: request.session,
+  });
+  if (!(identity instanceof Promise)) return follow(request, identity, options);
+  return identity.then(
+    (known) => follow(request, known, options),
+    (error: unknown) => {
+      // No token, where the protocol has a message for it.
+      const comesLater = isLive(request) && error instanceof RequestError && error.code === "unauthorized";
+      return comesLater ? { mode: "live", user: undefined, endsAt: undefined, views: [] } : refuse(error, options);
+    },
+  );
+}
+
+function isLive(request: UpgradeRequest): boolean {
+  return request.protocols.includes(subprotocol);
+}
+
+function refusalOf(request: UpgradeRequest, settings: Settings): Refusal | undefined {
+  if (!originAllowed(request.origin, request.host, settings.allowedOrigins)) {
+    return { code: closeCodes.forbidden, reason: `origin ${request.origin} is not in allowedOrigins` };
   }
-  if (request.protocols.length > 0) {
-    return refuse(
-      closeCodes.unknownSubprotocol,
-      `subprotocol ${request.protocols[0]} is not known: connect without one`,
-    );
+  if (request.protocols.length > 0 && !request.protocols.includes(subprotocol)) {
+    // Not named: some clients carry a token there.
+    return { code: closeCodes.unknownSubprotocol, reason: "the subprotocol is not known: connect without one" };
   }
   for (const name of request.query.keys()) {
-    if (!parameters.has(name)) return refuse(closeCodes.malformed, `unknown parameter ${name}: there is interfaces`);
+    if (!parameters.has(name)) {
+      return { code: closeCodes.malformed, reason: `unknown parameter ${name}: there is interfaces` };
+    }
   }
-  if (hasToken(request))
-    return refuse(settings.auth.closeCode, "the token can't be verified: auth.jwt is not configured");
-  if (!settings.auth.anonymous) return refuse(settings.auth.closeCode, "no token, and auth.anonymous is off");
+  return undefined;
+}
+
+function follow(request: UpgradeRequest, identity: Identity, options: AdmissionOptions): Admission {
+  const { user, endsAt } = identity;
+  // The tolerance for other clocks is for single requests: a connection would be closed as soon as it is open.
+  if (endsAt !== undefined && endsAt <= performance.now()) return { refusal: expired(options.settings) };
+  if (isLive(request)) return { mode: "live", user, endsAt, views: [] };
   try {
-    return { user: null, views: dispatcher.follow(namesIn(request.query.get("interfaces")), null) };
+    return {
+      mode: "plain",
+      user,
+      endsAt,
+      views: options.dispatcher.follow(namesIn(request.query.get("interfaces")), user),
+    };
   } catch (error) {
-    if (error instanceof TailgateError) return refuse(closeCodes.malformed, error.message);
-    throw error;
+    return refuse(error, options);
   }
 }
 
-function refuse(code: number, reason: string): Admission {
-  return { refusal: { code, reason } };
+/** Why a connection ends whose token is no longer good. */
+export function expired(settings: Settings): Refusal {
+  return { code: settings.auth.closeCode, reason: "the token has expired" };
 }
 
-/** A page of another site sends its own origin; a program sends none. */
-function originAllowed(request: UpgradeRequest, allowed: readonly string[]): boolean {
-  if (request.origin === undefined) return true;
-  if (allowed.length > 0) return allowed.includes(request.origin);
-  return URL.canParse(request.origin) && new URL(request.origin).host === request.host;
-}
-
-function hasToken(request: UpgradeRequest): boolean {
-  const inCookie = request.cookie?.split(";").some((pair) => pair.trim().startsWith("tailgate_token=")) ?? false;
-  return inCookie || request.authorization !== undefined || request.query.has("token");
+function refuse(error: unknown, { settings, log }: AdmissionOptions): Admission {
+  if (error instanceof RequestError && error.status < 500) {
+    const code = error.status === 401 ? settings.auth.closeCode : closeCodes.malformed;
+    return { refusal: { code, reason: error.message } };
+  }
+  if (error instanceof RequestError) return { refusal: { code: closeCodes.internal, reason: error.message } };
+  log.error({ err: error }, "connection not admitted");
+  return { refusal: { code: closeCodes.internal, reason: "internal" } };
 }
 
 function namesIn(list: string | null): readonly string[] | undefined {

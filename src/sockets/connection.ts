@@ -4,9 +4,12 @@ import type { View } from "../dispatcher/view.js";
 
 /** What is known of a connection from its upgrade request until it closes. */
 export interface Connection {
-  readonly user: User | null;
-  readonly mode: "plain";
+  /** Undefined where a live connection is yet to say who it is. */
+  user: User | null | undefined;
+  readonly mode: "plain" | "live";
   readonly views: readonly View[];
+  /** When its token expires, on the monotonic clock in milliseconds; undefined where it does not. */
+  readonly endsAt: number | undefined;
   /** Why the connection is closed as soon as it is open: only so can a browser learn the code. */
   readonly refusal: Refusal | undefined;
   /** Messages that it may still send in the minute that ends at `minuteEnds`, on the monotonic clock in milliseconds. */

@@ -1,15 +1,22 @@
+import type { Authenticate } from "../auth/authenticate.js";
+import type { VerifyToken } from "../auth/tokens.js";
 import type { Settings } from "../config/settings.js";
 import type { Dispatcher, Publisher } from "../dispatcher/dispatcher.js";
+import type { Snapshots } from "../dispatcher/snapshot.js";
 import { TailgateError } from "../errors.js";
 import type { Logger } from "../log.js";
-import { closeCodes, websocketPath } from "../message.js";
+import { closeCodes, subprotocol, websocketPath } from "../message.js";
 import type { Metrics } from "../metrics.js";
 import { sleep } from "../retry.js";
 import { once, type Service } from "../service.js";
-import { admit, type UpgradeRequest } from "./admission.js";
+import { type Admission, admit, expired } from "./admission.js";
 import { type Connection, closeReason, type Socket } from "./connection.js";
+import { createExpiry } from "./expiry.js";
 import type { Front } from "./front.js";
+import { LiveConnections } from "./live.js";
 import { createSweep } from "./sweep.js";
+import { readUpgrade } from "./upgrade-request.js";
+import { UserConnections } from "./users.js";
 import {
   App,
   DISABLED,
@@ -37,6 +44,10 @@ export interface Sockets extends Service, Publisher {
 
 export interface SocketsOptions {
   settings: Settings;
+  /** Says who connects. */
+  authenticate: Authenticate;
+  verifyToken: VerifyToken;
+  snapshots: Snapshots;
   dispatcher: Dispatcher;
   /** Answers every request that is not a websocket. */
   front: Front;
@@ -50,7 +61,27 @@ export function createSockets(options: SocketsOptions): Sockets {
   const limitBytes = settings.limits.bufferedMegabytes * 1_000_000;
   const payloadBytes = settings.limits.payloadKilobytes * 1_024;
   const sockets = new Set<Socket>();
+  const users = new UserConnections();
+  const expiry = createExpiry((socket) => {
+    const { code, reason } = expired(settings);
+    end(socket, code, reason);
+  });
   const app = App();
+  const live = new LiveConnections({
+    ...options,
+    fullBytes: limitBytes / 2,
+    end,
+    identified(socket, user, endsAt) {
+      const { connection } = socket.getUserData();
+      expiry.file(socket, endsAt);
+      users.leave(connection.user ?? null);
+      connection.user = user;
+      const count = users.enter(user);
+      if (count > settings.limits.connectionsPerUser) {
+        end(socket, closeCodes.tooMany, `more than ${settings.limits.connectionsPerUser} connections of one user`);
+      }
+    },
+  });
   const sweep = createSweep({
     limitBytes,
     sockets,
@@ -76,7 +107,16 @@ export function createSockets(options: SocketsOptions): Sockets {
         return;
       }
       sockets.add(socket);
+      expiry.file(socket, connection.endsAt);
       metrics.connections.inc({ mode: connection.mode });
+      if (users.enter(connection.user ?? null) > settings.limits.connectionsPerUser) {
+        end(socket, closeCodes.tooMany, `more than ${settings.limits.connectionsPerUser} connections of one user`);
+        return;
+      }
+      if (connection.mode === "live") {
+        live.open(socket);
+        return;
+      }
       for (const view of connection.views) socket.subscribe(view.plainTopic);
       // While it was waiting to open, what it waited for may have been reset.
       if (connection.views.some((view) => view.isVoid)) end(socket, closeCodes.reset, "reset: fetch again");
@@ -86,8 +126,9 @@ export function createSockets(options: SocketsOptions): Sockets {
       if (message.byteLength > payloadBytes) end(socket, closeCodes.tooBig, `a message over ${payloadBytes} bytes`);
       else if (!mayStillSend(connection, settings.limits.messagesPerMinute)) {
         end(socket, closeCodes.tooMany, `more than ${settings.limits.messagesPerMinute} messages a minute`);
-      }
+      } else if (connection.mode === "live") live.receive(socket, message);
     },
+    drain: (socket) => live.drained(socket),
     dropped(socket) {
       // Something was lost, so the connection can't go on. Touching the socket in this very handler crashes the process.
       setImmediate(() => {
@@ -99,6 +140,9 @@ export function createSockets(options: SocketsOptions): Sockets {
       metrics.connectionsClosed.inc({ code });
       if (connection.refusal !== undefined) return;
       sockets.delete(socket);
+      live.close(socket);
+      expiry.forget(socket);
+      users.leave(connection.user ?? null);
       metrics.connections.dec({ mode: connection.mode });
       dispatcher.leave(connection.views);
     },
@@ -106,40 +150,50 @@ export function createSockets(options: SocketsOptions): Sockets {
   app.any("/*", front.handle);
 
   function upgrade(res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
-    const request = readUpgrade(req);
+    const request = readUpgrade(req, settings.auth.sessions === undefined ? undefined : res);
     const key = req.getHeader("sec-websocket-key");
     const extensions = req.getHeader("sec-websocket-extensions");
     // A browser fails a connection that answers none of the protocols it offers, and then hides the close code.
-    const protocol = request.protocols[0] ?? "";
-    const connection = connect(request);
-    const open = (): void => {
+    const protocol = request.protocols.includes(subprotocol) ? subprotocol : (request.protocols[0] ?? "");
+    const open = (connection: Connection): void => {
       res.cork(() => res.upgrade({ connection }, key, protocol, extensions, context));
     };
-    const unprepared = connection.views.filter((view) => !view.isPrepared);
-    if (unprepared.length === 0) return open();
-    // Open means that every change from here on arrives, so that what is fetched now can be kept up to date.
+    const admission = admit(request, options);
+    if (admission instanceof Promise) {
+      openLater(res, admission.then(connectionOf), open);
+      return;
+    }
+    const connection = connectionOf(admission);
+    if (connection.views.every((view) => view.isPrepared)) open(connection);
+    else openLater(res, Promise.resolve(connection), open);
+  }
+
+  /** Waits for who it is, then for what is followed: open means that every change from here on arrives. */
+  function openLater(res: HttpResponse, admitted: Promise<Connection>, open: (connection: Connection) => void): void {
     let aborted = false;
+    let views: Connection["views"] = [];
     res.onAborted(() => {
       aborted = true;
-      dispatcher.leave(connection.views);
+      dispatcher.leave(views);
     });
-    void Promise.all(unprepared.map((view) => view.prepared)).then(() => {
-      if (!aborted) open();
+    void admitted.then(async (connection) => {
+      if (aborted) return dispatcher.leave(connection.views);
+      views = connection.views;
+      await Promise.all(views.map((view) => view.prepared));
+      if (!aborted) open(connection);
     });
   }
 
-  function connect(request: UpgradeRequest): Connection {
-    const admission = admit(request, settings, dispatcher);
+  function connectionOf(admission: Admission): Connection {
     const common = {
-      mode: "plain",
       messagesLeft: settings.limits.messagesPerMinute,
       minuteEnds: performance.now() + minute,
-    } as const;
+    };
     if ("refusal" in admission) {
       log.info({ code: admission.refusal.code, reason: admission.refusal.reason }, "connection refused");
-      return { ...common, user: null, views: [], refusal: admission.refusal };
+      return { ...common, mode: "plain", user: null, views: [], endsAt: undefined, refusal: admission.refusal };
     }
-    return { ...common, user: admission.user, views: admission.views, refusal: undefined };
+    return { ...common, ...admission, refusal: undefined };
   }
 
   function end(socket: Socket, code: number, reason: string): void {
@@ -176,6 +230,7 @@ export function createSockets(options: SocketsOptions): Sockets {
         const { connection } = socket.getUserData();
         if (connection.views.some((view) => views.has(view))) end(socket, closeCodes.reset, `${reason}: fetch again`);
       }
+      for (const session of live.sessions) session.reset(views, reason);
     },
     async start() {
       listening = await listen(app, settings.host, settings.port);
@@ -187,6 +242,8 @@ export function createSockets(options: SocketsOptions): Sockets {
       await endAll();
       await front.stop();
       sweep.stop();
+      live.stop();
+      expiry.stop();
       app.close();
     }),
   };
@@ -199,22 +256,6 @@ function mayStillSend(connection: Connection, messagesPerMinute: number): boolea
     connection.messagesLeft = messagesPerMinute;
   }
   return connection.messagesLeft-- > 0;
-}
-
-/** Everything is read here and now: the request is valid only until the handler returns. */
-function readUpgrade(req: HttpRequest): UpgradeRequest {
-  const header = (name: string): string | undefined => req.getHeader(name) || undefined;
-  return {
-    host: req.getHeader("host"),
-    origin: header("origin"),
-    authorization: header("authorization"),
-    cookie: header("cookie"),
-    query: new URLSearchParams(req.getQuery()),
-    protocols: (header("sec-websocket-protocol") ?? "")
-      .split(",")
-      .map((name) => name.trim())
-      .filter((name) => name !== ""),
-  };
 }
 
 type Listen = (

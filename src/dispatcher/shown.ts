@@ -1,10 +1,10 @@
 import type { Document } from "mongodb";
 import { normalizePaths } from "../config/names.js";
 import type { InterfaceSettings } from "../config/settings.js";
-import { createRepresentation, type Representation } from "../dispatcher/representation.js";
 import { RequestError } from "../errors.js";
 import { checkPath } from "../filter/paths.js";
 import type { SortKey } from "../filter/sort.js";
+import { createRepresentation, type Representation } from "./representation.js";
 
 const maxFields = 100;
 
