@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { type BSONSerializeOptions, type Db, MongoClient, type MongoClientOptions } from "mongodb";
 import { DatabaseUnreachableError, TailgateError } from "./errors.js";
 import { type Logger, redact } from "./log.js";
+import { createBackoff, sleep, unlessAborted } from "./retry.js";
 import { once, type Service } from "./service.js";
 import { version } from "./version.js";
 
@@ -14,6 +15,10 @@ export const decoding = {
   enableUtf8Validation: false,
   promoteBuffers: false,
 } as const satisfies BSONSerializeOptions;
+
+/** Unauthorized, AuthenticationFailed, and what Atlas says instead of them. */
+const authenticationCodes = new Set([13, 18, 8000]);
+const closeMilliseconds = 2_000;
 
 /** What the server can do, by its version. */
 export interface Support {
@@ -67,16 +72,15 @@ export function createDatabase(options: { uri: string; log: Logger; startTimeout
         "database reached",
       );
     },
-    stop: once(() => client.close()),
+    // On a dead network closing takes as long as the sockets' own time limit, and there is nothing left to lose.
+    stop: once(async () => void (await Promise.race([client.close(), sleep(closeMilliseconds)]))),
   };
 }
 
 function clientOptions(uri: string, startTimeoutMilliseconds = 30_000): MongoClientOptions {
-  const named = new Set(
-    [...new URL(uri.replace(/^mongodb(\+srv)?:/, "http:").replace(/,[^/?]*/, "")).searchParams.keys()].map((key) =>
-      key.toLowerCase(),
-    ),
-  );
+  // Only the query: hosts may be many, or paths of sockets, which no URL parser reads.
+  const query = uri.includes("?") ? uri.slice(uri.indexOf("?") + 1) : "";
+  const named = new Set([...new URLSearchParams(query).keys()].map((key) => key.toLowerCase()));
   const unless = (name: string, value: MongoClientOptions): MongoClientOptions =>
     named.has(name.toLowerCase()) ? {} : value;
   return {
@@ -100,17 +104,18 @@ async function reach(
   signal: AbortSignal,
 ): Promise<void> {
   const deadline = performance.now() + (options.startTimeoutMilliseconds ?? 30_000);
+  const backoff = createBackoff({ baseMilliseconds: 500, maxMilliseconds: 4_000, floorMilliseconds: 100 });
   for (;;) {
     try {
       signal.throwIfAborted();
-      await abortable(client.connect(), signal);
+      await unlessAborted(client.connect(), signal);
       const hello = await client.db().command({ hello: 1 });
       if (hello.setName === undefined && hello.msg !== "isdbgrid") throw notAReplicaSet();
       return;
     } catch (error) {
       if (error instanceof TailgateError || signal.aborted) throw error;
       // A wrong password or a missing privilege does not mend by waiting.
-      const isAuthentication = [13, 18].includes(Number((error as { code?: unknown }).code));
+      const isAuthentication = authenticationCodes.has(Number((error as { code?: unknown }).code));
       if (isAuthentication || performance.now() > deadline) {
         throw new DatabaseUnreachableError(
           `the database at ${redact(options.uri)} can't be reached: ${(error as Error).message}. Is it running? \`make replica\` starts a local one; MONGODB_URI names another.`,
@@ -118,20 +123,9 @@ async function reach(
         );
       }
       options.log.warn({ err: error }, "database not reached yet");
+      // Some failures come at once, such as a name that does not exist.
+      await sleep(backoff.next(), signal);
     }
-  }
-}
-
-/** The driver's `connect` takes no signal; left alone, it ends by its own time limit or when the client is closed. */
-async function abortable<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  const done = new AbortController();
-  const aborted = new Promise<never>((_, reject) => {
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true, signal: done.signal });
-  });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    done.abort();
   }
 }
 
@@ -146,30 +140,34 @@ function supportOf(serverVersion: string): Support {
   const [major = 0, minor = 0, patch = 0] = serverVersion.split(".").map((part) => Number.parseInt(part, 10));
   const atLeast = (a: number, b: number, c: number): boolean =>
     major !== a ? major > a : minor !== b ? minor > b : patch >= c;
-  return { images: atLeast(6, 0, 0), expandedEvents: atLeast(6, 0, 0), splitEvents: atLeast(6, 0, 9) };
+  // Split events came with 7.0, and to 6.0 with 6.0.9, but not to the versions between.
+  const splitEvents = atLeast(7, 0, 0) || (major === 6 && minor === 0 && patch >= 9);
+  return { images: atLeast(6, 0, 0), expandedEvents: atLeast(6, 0, 0), splitEvents };
 }
 
 /**
  * A position of one database must not be taken for one of another. Names alone don't tell a database from the one that
  * replaced it, so a collection goes in that lives as long as the data: `admin.system.version`, replicated to all members, or,
- * where a server has none, its oplog. Where neither may be listed, the names have to do.
+ * where a server has none, its oplog. An oplog is a member's own, so it serves only where it is certain that there is nothing
+ * better; where the first may not be listed, the names have to do.
  */
 async function identify(client: MongoClient, db: Db): Promise<string> {
   const hello = await db.command({ hello: 1 });
-  const uuid = (await uuidOf(client, "admin", "system.version")) ?? (await uuidOf(client, "local", "oplog.rs")) ?? "";
+  const version = await uuidOf(client, "admin", "system.version");
+  const uuid = version === "none" ? await uuidOf(client, "local", "oplog.rs") : version;
   return createHash("sha256")
     .update(`${hello.setName ?? "sharded"}\n${db.databaseName}\n${uuid}`)
     .digest("hex")
     .slice(0, 8);
 }
 
-async function uuidOf(client: MongoClient, database: string, collection: string): Promise<string | undefined> {
+async function uuidOf(client: MongoClient, database: string, collection: string): Promise<string> {
   try {
     const [found] = await client.db(database).listCollections({ name: collection }).toArray();
     const uuid = (found as { info?: { uuid?: unknown } } | undefined)?.info?.uuid;
-    return uuid === undefined ? undefined : String(uuid);
+    return uuid === undefined ? "none" : String(uuid);
   } catch {
     // No privilege to list that database's collections: nothing that reading the interfaces needs.
-    return undefined;
+    return "not allowed";
   }
 }

@@ -5,9 +5,11 @@ export type { Logger };
 export const logLevels = ["fatal", "error", "warn", "info", "debug", "trace", "silent"] as const;
 export type LogLevel = (typeof logLevels)[number];
 
-const credentialsInUri = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/gi;
-const tokenInQuery = /([?&](?:token|access_token|api_key)=)[^&\s"]+/gi;
-const bearer = /(\bBearer\s+)[\w.~+/=-]+/gi;
+const credentialsInUri = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/?#"]*@/gi;
+/** Parameters of URLs and of database URIs that are secret, and the cookie that holds a token. */
+const secretParameter =
+  /(\b(?:token|access_token|api_key|tailgate_token|tlsCertificateKeyFilePassword|proxyPassword|authMechanismProperties)=)[^&;\s"]+/gi;
+const authorization = /(\b(?:Bearer|Basic)\s+)[\w.~+/=-]{8,}/gi;
 
 /**
  * @param text - anything that may end in a log, an error or an answer
@@ -16,8 +18,8 @@ const bearer = /(\bBearer\s+)[\w.~+/=-]+/gi;
 export function redact(text: string): string {
   return text
     .replace(credentialsInUri, "$1[redacted]@")
-    .replace(tokenInQuery, "$1[redacted]")
-    .replace(bearer, "$1[redacted]");
+    .replace(secretParameter, "$1[redacted]")
+    .replace(authorization, "$1[redacted]");
 }
 
 /**
@@ -48,7 +50,7 @@ export function createLog(level: LogLevel, stream: DestinationStream = destinati
         ],
         censor: "[redacted]",
       },
-      serializers: { err: serializeError },
+      serializers: { err: (error: unknown) => serializeError(error) },
     },
     // Credentials hide in places that no path names: the text of a driver's error, a URL in a message. So whole lines
     // are looked over as well.
@@ -56,14 +58,16 @@ export function createLog(level: LogLevel, stream: DestinationStream = destinati
   );
 }
 
-function serializeError(error: unknown): unknown {
+/** @param depth - an error can be its own cause */
+function serializeError(error: unknown, depth = 0): unknown {
   if (!(error instanceof Error)) return error;
+  if (depth > 5) return error.message;
   const { code, cause, stack } = error as Error & { code?: unknown };
   return {
     name: error.name,
     message: error.message,
     ...(code === undefined ? {} : { code }),
     stack,
-    ...(cause === undefined ? {} : { cause: serializeError(cause) }),
+    ...(cause === undefined ? {} : { cause: serializeError(cause, depth + 1) }),
   };
 }

@@ -18,6 +18,25 @@ export async function sleep(milliseconds: number, signal?: AbortSignal): Promise
   }
 }
 
+/**
+ * Waits for a promise no longer than a signal allows. What the promise was for goes on; nobody hears of its failure then.
+ *
+ * @throws the signal's reason, or what the promise rejects with
+ */
+export async function unlessAborted<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  const ended = new AbortController();
+  const aborted = new Promise<never>((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true, signal: ended.signal });
+  });
+  promise.catch(() => undefined);
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    ended.abort();
+  }
+}
+
 export interface Backoff {
   /** The next wait, in milliseconds. */
   next(): number;

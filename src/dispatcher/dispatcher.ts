@@ -129,7 +129,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 
   function catchUp(view: View, pending: readonly Change[]): void {
-    for (const event of pending) apply(view, event);
+    for (const event of pending) {
+      if (view.isVoid) break;
+      apply(view, event);
+    }
     flush();
   }
 

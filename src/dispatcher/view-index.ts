@@ -83,19 +83,26 @@ export class ViewIndex {
   /** @returns the ids that the view shows, to be kept up to date by it, and forgotten with it. */
   shownBy(view: View): ShownIds {
     const shownBy = this.#shownBy;
+    const ids = new Set<string>();
+    const forget = (id: string): void => {
+      const views = shownBy.get(id);
+      views?.delete(view);
+      if (views?.size === 0) shownBy.delete(id);
+    };
     return {
-      has: (id) => shownBy.get(id)?.has(view) ?? false,
+      has: (id) => ids.has(id),
       add(id) {
+        ids.add(id);
         const views = shownBy.get(id);
         if (views === undefined) shownBy.set(id, new Set([view]));
         else views.add(view);
       },
       delete(id) {
-        const views = shownBy.get(id);
-        if (views?.delete(view) && views.size === 0) shownBy.delete(id);
+        if (ids.delete(id)) forget(id);
       },
       clear() {
-        for (const [id, views] of shownBy) if (views.delete(view) && views.size === 0) shownBy.delete(id);
+        for (const id of ids) forget(id);
+        ids.clear();
       },
     };
   }

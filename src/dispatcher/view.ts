@@ -11,6 +11,9 @@ import type { ShownIds } from "./view-index.js";
 /** Ids in one delete message: a message of this many ObjectIds has some 27 KB. */
 const idsPerMessage = 1_000;
 
+/** Ids that are remembered as having left early. */
+const mostGone = 10_000;
+
 /** What a change is to a view's audience: an encoded document, a removed id, or nothing. */
 export type Effect = { operation: "insert" | "update"; data: string } | { operation: "delete"; id: string } | undefined;
 
@@ -101,8 +104,18 @@ export class View {
     if (!was) return { operation: "insert", data: this.representation.encode(after) };
     if (change.touched !== undefined && !this.representation.shows(change.touched)) return undefined;
     const data = this.representation.encode(after);
-    if (before !== undefined && this.representation.encode(before) === data) return undefined;
+    if (before !== undefined && this.#encodes(before, data)) return undefined;
     return { operation: "update", data };
+  }
+
+  /** @returns false also where the document can't be represented: then its audience never had it. */
+  #encodes(document: Document, data: string): boolean {
+    try {
+      return this.representation.encode(document) === data;
+    } catch {
+      // The application's representation refuses the state before; the one after is what counts.
+      return false;
+    }
   }
 
   #wasShown(change: Change): boolean {
@@ -117,8 +130,11 @@ export class View {
   #remember(change: Change, is: boolean): void {
     if (change.after === undefined) {
       // An update of a document that is gone already: it leaves now, once, and its own delete will say nothing new.
-      if (change.operation !== "delete") this.#gone.add(encodeValue(change.id));
-      else if (this.#gone.size > 0) this.#gone.delete(encodeValue(change.id));
+      if (change.operation !== "delete") {
+        // Their deletes may go to other views only; then a delete that is said twice does no harm, a leak would.
+        if (this.#gone.size >= mostGone) this.#gone.clear();
+        this.#gone.add(encodeValue(change.id));
+      } else if (this.#gone.size > 0) this.#gone.delete(encodeValue(change.id));
     } else if (this.#gone.size > 0) {
       this.#gone.delete(encodeValue(change.id));
     }

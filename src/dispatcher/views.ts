@@ -64,6 +64,7 @@ export class Views {
   remove(view: View): void {
     if (this.#byId.get(view.id) !== view) return;
     this.#byId.delete(view.id);
+    this.#endPreparation(view);
     this.#indexOf(view.collection).remove(view);
     view.shown?.clear();
   }
@@ -99,6 +100,12 @@ export class Views {
     return index;
   }
 
+  #endPreparation(view: View): void {
+    const preparations = this.#preparations.get(view.collection);
+    for (const preparation of preparations ?? []) if (preparation.view === view) preparations?.delete(preparation);
+    if (preparations?.size === 0) this.#preparations.delete(view.collection);
+  }
+
   #wait(preparation: Preparation, change: Change): void {
     preparation.pending.push(change);
     if (preparation.pending.length <= pendingChanges) return;
@@ -116,7 +123,7 @@ export class Views {
   async #prepare(view: View, filter: Filter): Promise<void> {
     const { reader, log, signal } = this.#options;
     const preparation: Preparation = { view, pending: [] };
-    const others = this.#preparations.get(view.collection) ?? new Set();
+    const others = this.#preparations.get(view.collection) ?? new Set<Preparation>();
     this.#preparations.set(view.collection, others.add(preparation));
     const backoff = createBackoff({ baseMilliseconds: 500, maxMilliseconds: 10_000, floorMilliseconds: 100 });
     let ids: unknown[] | "not needed" | undefined;
@@ -129,8 +136,7 @@ export class Views {
         await sleep(backoff.next(), signal);
       }
     }
-    others.delete(preparation);
-    if (others.size === 0) this.#preparations.delete(view.collection);
+    this.#endPreparation(view);
     if (ids === undefined || this.#byId.get(view.id) !== view) return;
     const index = this.#indexOf(view.collection);
     if (ids !== "not needed") {

@@ -85,7 +85,7 @@ function follow(request: UpgradeRequest, identity: Identity, options: AdmissionO
       mode: "plain",
       user,
       endsAt,
-      views: options.dispatcher.follow(namesIn(request.query.get("interfaces")), user),
+      views: options.dispatcher.follow(namesIn(request.query.getAll("interfaces")), user),
     };
   } catch (error) {
     return refuse(error, options);
@@ -107,6 +107,6 @@ function refuse(error: unknown, { settings, log }: AdmissionOptions): Admission 
   return { refusal: { code: closeCodes.internal, reason: "internal" } };
 }
 
-function namesIn(list: string | null): readonly string[] | undefined {
-  return list === null ? undefined : list.split(",").map((name) => name.trim());
+function namesIn(lists: readonly string[]): readonly string[] | undefined {
+  return lists.length === 0 ? undefined : lists.flatMap((list) => list.split(",")).map((name) => name.trim());
 }

@@ -32,6 +32,7 @@ export function createExpiry(end: (socket: Socket) => void): Expiry {
     }
     if (due.length > 0) void endAll(due);
   }, 1_000);
+  timer.unref();
 
   async function endAll(due: readonly Socket[]): Promise<void> {
     let ended = 0;

@@ -42,6 +42,7 @@ export class LiveConnections {
   constructor(options: LiveOptions) {
     this.#options = options;
     this.#timer = setInterval(() => this.#progress(), progressMilliseconds);
+    this.#timer.unref();
   }
 
   open(socket: Socket): void {

@@ -89,6 +89,7 @@ export function createSockets(options: SocketsOptions): Sockets {
   });
   let listening: us_listen_socket | undefined;
   let port = 0;
+  let isStopping = false;
 
   app.ws<{ readonly connection: Connection }>(websocketPath, {
     compression: DISABLED,
@@ -104,6 +105,10 @@ export function createSockets(options: SocketsOptions): Sockets {
       const { connection } = socket.getUserData();
       if (connection.refusal !== undefined) {
         socket.end(connection.refusal.code, closeReason(connection.refusal.reason));
+        return;
+      }
+      if (isStopping) {
+        socket.end(closeCodes.goingAway, stoppingReason);
         return;
       }
       sockets.add(socket);
@@ -137,9 +142,13 @@ export function createSockets(options: SocketsOptions): Sockets {
     },
     close(socket, code) {
       const { connection } = socket.getUserData();
-      metrics.connectionsClosed.inc({ code });
-      if (connection.refusal !== undefined) return;
-      sockets.delete(socket);
+      // A client chooses its own code: what is not known must not become a series of its own.
+      metrics.connectionsClosed.inc({ code: knownCodes.has(code) ? code : "other" });
+      if (!sockets.delete(socket)) {
+        // Refused, or too late: it never counted.
+        dispatcher.leave(connection.views);
+        return;
+      }
       live.close(socket);
       expiry.forget(socket);
       users.leave(connection.user ?? null);
@@ -158,7 +167,7 @@ export function createSockets(options: SocketsOptions): Sockets {
     const open = (connection: Connection): void => {
       res.cork(() => res.upgrade({ connection }, key, protocol, extensions, context));
     };
-    const admission = admit(request, options);
+    const admission = isStopping ? stoppingAdmission : admit(request, options);
     if (admission instanceof Promise) {
       openLater(res, admission.then(connectionOf), open);
       return;
@@ -176,12 +185,17 @@ export function createSockets(options: SocketsOptions): Sockets {
       aborted = true;
       dispatcher.leave(views);
     });
-    void admitted.then(async (connection) => {
-      if (aborted) return dispatcher.leave(connection.views);
-      views = connection.views;
-      await Promise.all(views.map((view) => view.prepared));
-      if (!aborted) open(connection);
-    });
+    admitted
+      .then(async (connection) => {
+        if (aborted) return dispatcher.leave(connection.views);
+        views = connection.views;
+        await Promise.all(views.map((view) => view.prepared));
+        if (!aborted) open(connection);
+      })
+      .catch((error: unknown) => {
+        log.error({ err: error }, "connection not opened");
+        if (!aborted) res.cork(() => res.close());
+      });
   }
 
   function connectionOf(admission: Admission): Connection {
@@ -207,7 +221,7 @@ export function createSockets(options: SocketsOptions): Sockets {
     for (const socket of [...sockets]) {
       if (!sockets.has(socket)) continue;
       waiting ||= socket.getBufferedAmount() > 0;
-      socket.end(closeCodes.goingAway, "the gateway is stopping");
+      socket.end(closeCodes.goingAway, stoppingReason);
       if (++inThisTurn % endsPerTurn === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     await sleep(waiting ? lingerMilliseconds : 20);
@@ -238,6 +252,7 @@ export function createSockets(options: SocketsOptions): Sockets {
       log.info({ host: settings.host, port }, "listening");
     },
     stop: once(async () => {
+      isStopping = true;
       if (listening !== undefined) us_listen_socket_close(listening);
       await endAll();
       await front.stop();
@@ -248,6 +263,10 @@ export function createSockets(options: SocketsOptions): Sockets {
     }),
   };
 }
+
+const knownCodes = new Set<number>([1000, 1005, 1006, ...Object.values(closeCodes)]);
+const stoppingReason = "the gateway is stopping";
+const stoppingAdmission: Admission = { refusal: { code: closeCodes.goingAway, reason: stoppingReason } };
 
 function mayStillSend(connection: Connection, messagesPerMinute: number): boolean {
   const now = performance.now();

@@ -101,7 +101,8 @@ export class Session {
         return channel.end(closeCodes.internal, "internal error");
       }
       const { id } = error.extensions as { id?: SubscriptionId };
-      if (error.code === "bad-message" && id === undefined) return channel.end(closeCodes.malformed, error.message);
+      const isAnswerable = id !== undefined && this.#user !== undefined;
+      if (error.code === "bad-message" && !isAnswerable) return channel.end(closeCodes.malformed, error.message);
       this.#sendError(id ?? null, error);
     }
   }

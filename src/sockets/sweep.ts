@@ -23,22 +23,36 @@ export function createSweep(options: {
 }): { published(bytes: number): void; stop(): void } {
   let publishedBytes = 0;
   let last = performance.now();
-  const timer = setInterval(() => {
-    if (publishedBytes === 0) return;
-    const now = performance.now();
-    if (publishedBytes < options.limitBytes / 4 && now - last < patience) return;
-    last = now;
+  let isStopped = false;
+  let isSoon = false;
+
+  function look(): void {
+    last = performance.now();
     publishedBytes = 0;
     for (const socket of options.sockets) {
       const buffered = socket.getBufferedAmount();
       if (buffered > options.limitBytes) options.end(socket, buffered);
     }
+  }
+
+  const timer = setInterval(() => {
+    const isMuch = publishedBytes >= options.limitBytes / 4;
+    if (isMuch || (publishedBytes > 0 && performance.now() - last >= patience)) look();
   }, interval);
+  timer.unref();
   return {
     published(bytes) {
       publishedBytes += bytes;
+      // A burst can publish several times the limit before the timer comes round, and then messages would be dropped.
+      if (publishedBytes < options.limitBytes || isSoon) return;
+      isSoon = true;
+      setImmediate(() => {
+        isSoon = false;
+        if (!isStopped) look();
+      });
     },
     stop() {
+      isStopped = true;
       clearInterval(timer);
     },
   };

@@ -1,4 +1,5 @@
 import { MongoError, MongoNetworkError, MongoServerError, MongoServerSelectionError } from "mongodb";
+import { LookUpError } from "./look-up.js";
 import { SilentStreamError, StreamEndedError } from "./stream.js";
 
 /**
@@ -28,6 +29,7 @@ const lostCodes = new Set([260, 280, 286, 10334]);
 export function recoveryFrom(error: unknown): Recovery {
   if (error instanceof SilentStreamError) return "shrink";
   if (error instanceof StreamEndedError) return "resume";
+  if (error instanceof LookUpError) return recoveryFromLookUp(error.cause);
   if (error instanceof MongoServerError) {
     const code = Number(error.code);
     if (lostCodes.has(code)) return "new-epoch";
@@ -39,6 +41,16 @@ export function recoveryFrom(error: unknown): Recovery {
   // The rest of the driver's errors (a closed pool, an expired session, a cursor in use) come of the connection's loss.
   if (error instanceof MongoError) return "resume";
   return isSystemError(error) ? "resume" : "wait";
+}
+
+/** Errors of a read carry no label for change streams; those that a driver retries a read after say that a member changed its role. */
+const retryableReadCodes = new Set([6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436]);
+
+function recoveryFromLookUp(cause: unknown): Recovery {
+  const code = cause instanceof MongoServerError ? Number(cause.code) : undefined;
+  if (code === undefined) return recoveryFrom(cause);
+  // The history is not concerned, whatever went wrong with a read.
+  return retryableReadCodes.has(code) ? "resume" : "wait";
 }
 
 function isSystemError(error: unknown): boolean {

@@ -1,7 +1,7 @@
 import type { MongoClient, Timestamp } from "mongodb";
 import type { Logger } from "../log.js";
 import { parsePosition } from "../position.js";
-import { sleep } from "../retry.js";
+import { sleep, unlessAborted } from "../retry.js";
 import { once, type Service } from "../service.js";
 import { timeOf } from "./change.js";
 
@@ -30,9 +30,8 @@ export function createOplogGauge(options: {
   async function look(): Promise<void> {
     do {
       try {
-        const oplog = options.client.db("local").collection<{ ts: Timestamp }>("oplog.rs");
-        const oldest = await oplog.findOne({}, { sort: { $natural: 1 }, projection: { ts: 1 }, maxTimeMS: 5_000 });
-        oldestSeconds = oldest?.ts === undefined ? undefined : timeOf(oldest.ts).seconds;
+        const oldest = await unlessAborted(readOldest(options.client), stopping.signal);
+        oldestSeconds = oldest === undefined ? undefined : timeOf(oldest).seconds;
       } catch (error) {
         // Not allowed to read it, or away: the figure is then left out, and `doctor` tells what privilege it takes.
         options.log.debug({ err: error }, "oplog not read");
@@ -55,4 +54,20 @@ export function createOplogGauge(options: {
       await running;
     }),
   };
+}
+
+/** @returns the time of the oldest entry of the oplog, or undefined where it can't be read */
+export async function oldestEntry(client: MongoClient): Promise<Timestamp | undefined> {
+  try {
+    return await readOldest(client);
+  } catch {
+    // Reading it takes a privilege that a gateway need not have.
+    return undefined;
+  }
+}
+
+async function readOldest(client: MongoClient): Promise<Timestamp | undefined> {
+  const oplog = client.db("local").collection<{ ts: Timestamp }>("oplog.rs");
+  const oldest = await oplog.findOne({}, { sort: { $natural: 1 }, projection: { ts: 1 }, maxTimeMS: 5_000 });
+  return oldest?.ts;
 }

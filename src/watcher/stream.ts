@@ -1,4 +1,12 @@
-import type { ChangeStream, ChangeStreamDocument, ChangeStreamOptions, Db, Document, ResumeToken } from "mongodb";
+import {
+  BSON,
+  type ChangeStream,
+  type ChangeStreamDocument,
+  type ChangeStreamOptions,
+  type Db,
+  type Document,
+  type ResumeToken,
+} from "mongodb";
 
 /** What the server said at once: some events, perhaps none, and the token of the place after them. */
 export interface RawBatch {
@@ -37,12 +45,12 @@ export class StreamEndedError extends Error {
  */
 interface BatchCursor {
   tryNext(): Promise<ChangeStreamDocument | null>;
-  readBufferedDocuments(): ChangeStreamDocument[];
+  readBufferedDocuments(number?: number): ChangeStreamDocument[];
   bufferedCount(): number;
   /** The server has closed the cursor: nothing more comes of it. */
   readonly isDead: boolean;
-  /** The server has opened the stream; `tryNext` then goes on to wait for a first event. */
-  once(event: "init", listener: () => void): void;
+  /** The server has opened the stream, perhaps with events; `tryNext` then goes on to wait for a first one. */
+  once(event: "init", listener: (response: { readonly batchSize: number }) => void): void;
   readonly postBatchResumeToken?: ResumeToken;
 }
 
@@ -51,12 +59,18 @@ interface BatchCursor {
  * empty and comes as soon as the stream is open. It never resumes by itself: an error ends it.
  *
  * @param options.silenceMilliseconds - the longest wait for a batch before the connection is taken for dead
+ * @param options.undecodable - told of an event that can't be decoded; the others of its batch are yielded all the same
  * @throws the driver's errors as they are, `SilentStreamError` and `StreamEndedError`
  */
 export async function* readBatches(
   db: Db,
   pipeline: Document[],
-  options: { stream: ChangeStreamOptions; silenceMilliseconds: number; signal: AbortSignal },
+  options: {
+    stream: ChangeStreamOptions;
+    silenceMilliseconds: number;
+    signal: AbortSignal;
+    undecodable: (error: Error) => void;
+  },
 ): AsyncGenerator<RawBatch, void, void> {
   const stream = db.watch(pipeline, options.stream);
   const cursor = (stream as unknown as { cursor: BatchCursor }).cursor;
@@ -65,26 +79,26 @@ export async function* readBatches(
     options.signal.addEventListener("abort", () => resolve("aborted"), { once: true, signal: ended.signal });
   });
   try {
-    const opening = new Promise<null>((resolve) => cursor.once("init", () => resolve(null)));
-    let next = cursor.tryNext();
-    const opened = await race(
-      Promise.race([opening, next]),
-      aborted,
-      options.silenceMilliseconds + openingMilliseconds,
+    let openingToken: ResumeToken | undefined;
+    const opening = new Promise<null>((resolve) =>
+      cursor.once("init", ({ batchSize }) => {
+        // With events in it the token is that of the place after them, and they are yet to be yielded.
+        if (batchSize === 0) openingToken = cursor.postBatchResumeToken;
+        resolve(null);
+      }),
     );
-    if (opened === "aborted") return;
-    // The token is that of the place after what came along with the opening, which is yet to be yielded.
-    yield {
-      events: [],
-      token: cursor.bufferedCount() === 0 && opened === null ? cursor.postBatchResumeToken : undefined,
-    };
-    for (; !options.signal.aborted; next = cursor.tryNext()) {
-      const first = await race(next, aborted, options.silenceMilliseconds);
-      if (first === "aborted") return;
-      const events = first === null ? [] : [first, ...cursor.readBufferedDocuments()];
+    let next = readNext(cursor, options.undecodable);
+    const silence = options.silenceMilliseconds + openingMilliseconds;
+    if ((await race(Promise.race([opening, next]), aborted, silence)) === "aborted") return;
+    yield { events: [], token: openingToken };
+    while (!options.signal.aborted) {
+      const events = await race(next, aborted, options.silenceMilliseconds);
+      if (events === "aborted") return;
       yield { events, token: cursor.postBatchResumeToken };
       // Without this, `tryNext` of a dead cursor would answer at once with nothing, for ever.
       if (cursor.isDead) throw new StreamEndedError();
+      // Nobody would hear of its failure after an abort.
+      if (!options.signal.aborted) next = readNext(cursor, options.undecodable);
     }
   } finally {
     ended.abort();
@@ -92,11 +106,34 @@ export async function* readBatches(
   }
 }
 
-async function race(
-  next: Promise<ChangeStreamDocument | null>,
+/** The driver moves past an event before it decodes it: one that it can't decode costs itself alone. */
+async function readNext(cursor: BatchCursor, undecodable: (error: Error) => void): Promise<ChangeStreamDocument[]> {
+  const events: ChangeStreamDocument[] = [];
+  const unlessUndecodable = (error: unknown): void => {
+    if (!(error instanceof BSON.BSONError)) throw error;
+    undecodable(error);
+  };
+  try {
+    const first = await cursor.tryNext();
+    if (first !== null) events.push(first);
+  } catch (error) {
+    unlessUndecodable(error);
+  }
+  while (cursor.bufferedCount() > 0) {
+    try {
+      events.push(...cursor.readBufferedDocuments(1));
+    } catch (error) {
+      unlessUndecodable(error);
+    }
+  }
+  return events;
+}
+
+async function race<Read>(
+  next: Promise<Read>,
   aborted: Promise<"aborted">,
   silenceMilliseconds: number,
-): Promise<ChangeStreamDocument | null | "aborted"> {
+): Promise<Read | "aborted"> {
   let timer: NodeJS.Timeout | undefined;
   const silent = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new SilentStreamError(silenceMilliseconds)), silenceMilliseconds);

@@ -1,26 +1,48 @@
-import type { ChangeStreamDocument, ChangeStreamOptions, Document, ResumeToken } from "mongodb";
+import {
+  type ChangeStreamDocument,
+  type ChangeStreamOptions,
+  type Document,
+  type ResumeToken,
+  Timestamp,
+} from "mongodb";
 import { type Database, decoding, notAReplicaSet } from "../database.js";
 import { DatabaseUnreachableError, TailgateError } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics.js";
 import { formatPosition, ordinals } from "../position.js";
-import { createBackoff, sleep } from "../retry.js";
+import { createBackoff, sleep, unlessAborted } from "../retry.js";
 import { once, type Service } from "../service.js";
-import { changeOf, type StreamEvent, timeOf, timeOfToken } from "./change.js";
+import { changeOf, type StreamEvent, timeOf } from "./change.js";
 import { type Recovery, recoveryFrom } from "./failure.js";
 import { createAssembler } from "./fragments.js";
 import { lookUp } from "./look-up.js";
-import { readBatches } from "./stream.js";
+import { oldestEntry } from "./oplog.js";
+import { createPositions } from "./positions.js";
+import { type RawBatch, readBatches } from "./stream.js";
 
 /** How long the server may hold back an empty batch, in milliseconds. */
 const maxAwaitTimeMS = 1_000;
 /** Beyond `maxAwaitTimeMS`, what silence is still taken for a slow network. */
 const silenceAllowanceMilliseconds = 5_000;
-const longestSilenceMilliseconds = 300_000;
+/** Under the driver's own time limit for a socket, which would otherwise come first. */
+const longestSilenceMilliseconds = 50_000;
+/** Longer than the server holds back an empty batch: something is wrong, though perhaps not for long. */
+const lateMilliseconds = 4_000;
+/** How much history is read again at the start, and how long that may hold the start up. */
+const refillSeconds = 60;
+const refillMilliseconds = 10_000;
 const largestBatch = 1_000;
 const smallestBatch = 10;
 /** The server's code for "The $changeStream stage is only supported on replica sets". */
 const changeStreamsNeedAReplicaSet = 40573;
+
+/** What readiness says of a failure. The log has the error's own words, which may name hosts and documents. */
+const troubles: Readonly<Record<Recovery, string>> = {
+  resume: "the change stream failed and is being reopened",
+  shrink: "the change stream failed and is being reopened with smaller batches",
+  "new-epoch": "the change stream failed: its history is lost and it is being reopened at the current time",
+  wait: "the change stream failed; the log says why",
+};
 
 /** Where a batch goes. */
 export interface Sink {
@@ -66,10 +88,17 @@ export function createWatcher(options: WatcherOptions): Watcher {
   const { db } = database;
   const stopping = new AbortController();
   const position = createPositions(() => database.tag);
+  let head: string | undefined;
   const assemble = createAssembler();
   const backoff = createBackoff({ baseMilliseconds: 1_000, maxMilliseconds: 15_000, floorMilliseconds: 100 });
   let token: ResumeToken | undefined;
+  /** The history between the last token and now can't be had. */
   let lost = false;
+  let hasDispatched = false;
+  /** Where the history that is read again at the start begins, unless the oplog is shorter. */
+  let refillFrom: Timestamp | undefined;
+  let refillUntil = "";
+  let startedAt = performance.now();
   let batchSize = largestBatch;
   let silenceMilliseconds = maxAwaitTimeMS + silenceAllowanceMilliseconds;
   let lastBatchAt = performance.now();
@@ -78,49 +107,95 @@ export function createWatcher(options: WatcherOptions): Watcher {
 
   /** The data path's first hop: every batch that the server sends passes through this loop. */
   async function follow(opened: () => void): Promise<void> {
-    const resumeFrom: ChangeStreamOptions = token === undefined ? {} : { startAfter: token };
+    const openedWith = batchSize;
     assemble.reset();
+    const from = await resumePoint();
     let isOpening = true;
     for await (const batch of readBatches(db, pipelineOf(options), {
-      stream: { ...streamOptions(options), ...resumeFrom, batchSize },
+      stream: { ...streamOptions(options), ...from, batchSize },
       silenceMilliseconds,
       signal: stopping.signal,
+      undecodable: quarantine,
     })) {
-      const events = translate(batch.events);
-      if (lost) {
-        // Only now, with the new stream open: what a client fetches from here on is followed by every later change.
-        events.unshift({
-          kind: "reset",
-          reason: "history-lost",
-          collections: undefined,
-          position: position.idle(batch.token),
-        });
-        lost = false;
-      }
-      await lookUp(db, events);
-      for (let index = 0; index < events.length; ) {
-        index = sink.dispatchBatch(events, index);
-        if (index < events.length) await turnOfTheEventLoop();
-      }
-      if (!assemble.incomplete) token = batch.token ?? batch.events.at(-1)?._id ?? token;
-      sink.advance(position.idle(batch.token));
+      await dispatch(batch);
       lastBatchAt = performance.now();
       trouble = undefined;
-      if (isOpening) opened();
-      else healthy();
+      if (!isOpening) healthy();
+      if (isRefilled(batch, isOpening)) opened();
       isOpening = false;
+      // The size is that of the opening: to have larger ones again, the stream is reopened where it stands.
+      if (batchSize >= openedWith * 8 && !assemble.incomplete && token !== undefined) return;
     }
   }
 
-  function translate(raw: readonly ChangeStreamDocument[]): StreamEvent[] {
+  /**
+   * Where to open the stream: after the last token; without one at the time of the last event; at first where the history that
+   * is read again begins. A time is always given, for "now" would be a place that is known too late.
+   */
+  async function resumePoint(): Promise<ChangeStreamOptions> {
+    position.rewind();
+    if (token !== undefined) return { startAfter: token };
+    const { seconds, increment, ordinal } = position.settled;
+    const isKnown = seconds > 0 && hasDispatched && !lost;
+    const at = isKnown ? new Timestamp({ t: seconds, i: increment }) : (refillFrom ?? (await currentTime()));
+    position.begin(timeOf(at), isKnown ? ordinal : 0);
+    return { startAtOperationTime: at };
+  }
+
+  async function currentTime(): Promise<Timestamp> {
+    const { operationTime } = await unlessAborted(db.command({ hello: 1 }), stopping.signal);
+    return operationTime as Timestamp;
+  }
+
+  async function dispatch(batch: RawBatch): Promise<void> {
+    const { events: translated, lastWhole } = translate(batch.events);
+    if (lost) {
+      // Only now, with the new stream open: what a client fetches from here on is followed by every later change.
+      const at = position.idle(batch.token);
+      translated.unshift({ kind: "reset", reason: "history-lost", collections: undefined, position: at });
+      lost = false;
+    }
+    const until = batch.events.at(-1)?.clusterTime;
+    const events = await unlessAborted(lookUp(database, translated, until, quarantine), stopping.signal);
+    for (let index = 0; index < events.length; ) {
+      index = sink.dispatchBatch(events, index);
+      if (index < events.length) await turnOfTheEventLoop();
+    }
+    // Between the fragments of an event there is no place to resume from; after the last whole event there is.
+    if (!assemble.incomplete) token = batch.token ?? lastWhole ?? token;
+    else if (lastWhole !== undefined) token = lastWhole;
+    position.settle();
+    head = position.idle(batch.token);
+    hasDispatched = true;
+    sink.advance(head);
+  }
+
+  function translate(raw: readonly ChangeStreamDocument[]): {
+    events: StreamEvent[];
+    lastWhole: ResumeToken | undefined;
+  } {
     const events: StreamEvent[] = [];
+    let lastWhole: ResumeToken | undefined;
     for (const fragment of raw) {
       const event = assemble.add(fragment);
       if (event === undefined) continue;
-      const translated = changeOf(event, position.of(event));
+      lastWhole = event._id;
+      const at = position.of(event);
+      const translated = at === undefined ? undefined : changeOf(event, at);
       if (translated !== undefined) events.push(translated);
     }
-    return events;
+    return { events, lastWhole };
+  }
+
+  function quarantine(error: Error): void {
+    metrics.quarantined.inc({ interface: "unknown" });
+    log.error({ err: error }, "document not decoded");
+  }
+
+  /** A start is over when the newest history has been read again, or takes too long. */
+  function isRefilled(batch: RawBatch, isOpening: boolean): boolean {
+    if (refillFrom === undefined || performance.now() - startedAt > refillMilliseconds) return true;
+    return (!isOpening && batch.events.length === 0) || (head !== undefined && head >= refillUntil);
   }
 
   /** That a stream opens shows no health yet: one that opens and then always fails must be retried ever more slowly. */
@@ -135,45 +210,69 @@ export function createWatcher(options: WatcherOptions): Watcher {
       try {
         await follow(opened);
       } catch (error) {
-        const recovery = recoveryFrom(error);
-        trouble = `the change stream failed: ${error instanceof Error ? error.message : String(error)}`;
-        metrics.streamFailures.inc({ recovery });
-        log[recovery === "resume" ? "warn" : "error"]({ err: error, recovery }, "change stream failed");
-        prepare(recovery);
-        if (recovery === "wait") failed(error);
-        await sleep(recovery === "wait" ? Math.max(5_000, backoff.next()) : backoff.next(), stopping.signal);
+        if (stopping.signal.aborted) return;
+        await recover(error, failed);
       }
     }
   }
 
-  function prepare(recovery: Recovery): void {
-    if (recovery === "new-epoch") {
+  async function recover(error: unknown, failed: (error: unknown) => void): Promise<void> {
+    const recovery = recoveryFrom(error);
+    if (recovery === "new-epoch" && !hasDispatched && refillFrom !== undefined) {
+      // Nobody has seen anything yet, so nothing is lost: the oplog is merely shorter than the history could be.
+      refillFrom = undefined;
+      return;
+    }
+    trouble = troubles[recovery];
+    metrics.streamFailures.inc({ recovery });
+    log[recovery === "resume" ? "warn" : "error"]({ err: error, recovery }, "change stream failed");
+    if (recovery === "new-epoch" && token !== undefined && position.settled.ordinal === ordinals.before) {
+      // No event has come yet, so the time at which the stream began says as much as its token, and is kept for longer: a
+      // server may refuse the token of a place before its first entry.
       token = undefined;
+    } else if (recovery === "new-epoch") {
+      token = undefined;
+      refillFrom = undefined;
       lost = true;
     } else if (recovery === "shrink") {
       batchSize = Math.max(smallestBatch, Math.floor(batchSize / 2));
       silenceMilliseconds = Math.min(longestSilenceMilliseconds, silenceMilliseconds * 2);
     }
+    if (recovery === "wait") failed(error);
+    await sleep(recovery === "wait" ? Math.max(5_000, backoff.next()) : backoff.next(), stopping.signal);
+  }
+
+  /** Clients that return after a restart are served from memory: the newest history is read again. */
+  async function beginRefill(): Promise<void> {
+    const now = await currentTime();
+    const from = new Timestamp({ t: timeOf(now).seconds - refillSeconds, i: 1 });
+    const oldest = await unlessAborted(oldestEntry(database.client), stopping.signal);
+    refillFrom = oldest !== undefined && oldest.greaterThan(from) ? oldest : from;
+    refillUntil = formatPosition({ ...timeOf(now), ordinal: ordinals.before, tag: database.tag });
+    startedAt = performance.now();
   }
 
   return {
     name: "watcher",
     get head() {
-      return position.head;
+      return head;
     },
     get trouble() {
-      return trouble;
+      const isSilent = trouble === undefined && performance.now() - lastBatchAt > lateMilliseconds;
+      return isSilent ? "nothing has come from the change stream for a while" : trouble;
     },
     get lagSeconds() {
       return (performance.now() - lastBatchAt) / 1_000;
     },
     async start(signal) {
       const timeout = AbortSignal.any([signal, AbortSignal.timeout(options.startTimeoutMilliseconds ?? 30_000)]);
-      await new Promise<void>((resolve, reject) => {
-        timeout.addEventListener("abort", () =>
-          reject(new DatabaseUnreachableError(`no change stream in time: ${trouble}`)),
-        );
+      await unlessAborted(beginRefill(), timeout);
+      const opening = new Promise<void>((resolve, reject) => {
         running = supervise(resolve, (error) => reject(startFailure(error)));
+      });
+      await unlessAborted(opening, timeout).catch((error: unknown) => {
+        if (error instanceof TailgateError || signal.aborted) throw error;
+        throw new DatabaseUnreachableError(`no change stream in time: ${trouble}`, { cause: error });
       });
     },
     stop: once(async () => {
@@ -201,42 +300,14 @@ function pipelineOf(options: WatcherOptions): Document[] {
 function streamOptions(options: WatcherOptions): ChangeStreamOptions {
   return {
     ...decoding,
+    // The only one that a change stream may have, whatever the URI says for reads.
+    readConcern: { level: "majority" },
     maxAwaitTimeMS,
     ...(options.database.support.expandedEvents ? { showExpandedEvents: true } : {}),
     // `required` would end the stream at the first image that is missing or has expired.
     ...(options.database.support.images
       ? { fullDocument: "whenAvailable", fullDocumentBeforeChange: "whenAvailable" }
       : { fullDocument: "updateLookup" }),
-  };
-}
-
-/** Counts the events that share a cluster time, and remembers how far the stream has come. */
-function createPositions(tagOf: () => string): {
-  of(event: ChangeStreamDocument): string;
-  idle(token: unknown): string;
-  readonly head: string | undefined;
-} {
-  let head: string | undefined;
-  let seconds = 0;
-  let increment = 0;
-  let ordinal: number = ordinals.before;
-  return {
-    of(event) {
-      const time = event.clusterTime === undefined ? { seconds, increment } : timeOf(event.clusterTime);
-      ordinal = time.seconds === seconds && time.increment === increment ? ordinal + 1 : 1;
-      ({ seconds, increment } = time);
-      head = formatPosition({ seconds, increment, ordinal, tag: tagOf() });
-      return head;
-    },
-    idle(token) {
-      const time = timeOfToken(token);
-      const idle = time === undefined ? undefined : formatPosition({ ...time, ordinal: ordinals.before, tag: tagOf() });
-      if (idle !== undefined && (head === undefined || idle > head)) head = idle;
-      return head ?? formatPosition({ seconds, increment, ordinal, tag: tagOf() });
-    },
-    get head() {
-      return head;
-    },
   };
 }
 

@@ -1,0 +1,95 @@
+import type { ChangeStreamDocument } from "mongodb";
+import { formatPosition, ordinals } from "../position.js";
+import { timeOf, timeOfToken } from "./change.js";
+
+interface Time {
+  readonly seconds: number;
+  readonly increment: number;
+}
+
+interface Place extends Time {
+  readonly ordinal: number;
+}
+
+/** Gives events their positions: counts those that share a cluster time, and remembers how far the stream has come. */
+export interface Positions {
+  /** @returns the position of the next event of the stream, or undefined where it was dispatched already */
+  of(event: ChangeStreamDocument): string | undefined;
+  /** @returns how far the stream has come, by the token of a batch where that says more than its last event */
+  idle(token: unknown): string;
+  /** The events so far have been dispatched: a stream that is reopened goes on after them. */
+  settle(): void;
+  /** The stream is reopened after the last event that was dispatched. */
+  rewind(): void;
+  /**
+   * The stream is opened at a time, with all events of that time.
+   *
+   * @param known - how many of them have been dispatched already
+   */
+  begin(time: Time, known: number): void;
+  /** The last event that was dispatched, or where the stream began. */
+  readonly settled: Place;
+}
+
+/** @param tagOf - the tag of the database's identity */
+export function createPositions(tagOf: () => string): Positions {
+  let settled: Place = { seconds: 0, increment: 0, ordinal: ordinals.before };
+  let place = settled;
+  let head: Place = settled;
+  let known: Place | undefined;
+  const format = (at: Place): string => formatPosition({ ...at, tag: tagOf() });
+
+  /**
+   * A position that was told is never followed by a lower one. MongoDB's order sees to that by itself; beside a writer,
+   * SecantusDB's idle tokens were seen ahead of events that came after them.
+   */
+  function after(time: Time): Place {
+    const floor = isBefore(place, head) ? head : place;
+    const isLater = time.seconds !== floor.seconds ? time.seconds > floor.seconds : time.increment > floor.increment;
+    return isLater ? { ...time, ordinal: 1 } : { ...floor, ordinal: floor.ordinal + 1 };
+  }
+
+  return {
+    of(event) {
+      const time = event.clusterTime === undefined ? place : timeOf(event.clusterTime);
+      if (known !== undefined) {
+        const isOfThatTime = time.seconds === known.seconds && time.increment === known.increment;
+        if (isOfThatTime && known.ordinal > 0) {
+          known = { ...known, ordinal: known.ordinal - 1 };
+          return undefined;
+        }
+        known = undefined;
+      }
+      place = after(time);
+      return format(place);
+    },
+    idle(token) {
+      const time = timeOfToken(token);
+      const idle: Place | undefined = time && { ...time, ordinal: ordinals.before };
+      if (isBefore(head, place)) head = place;
+      if (idle !== undefined && isBefore(head, idle)) head = idle;
+      return format(head);
+    },
+    settle() {
+      settled = place;
+    },
+    rewind() {
+      place = settled;
+      known = undefined;
+    },
+    begin(time, dispatched) {
+      place = { ...time, ordinal: dispatched };
+      settled = place;
+      known = dispatched > 0 ? place : undefined;
+    },
+    get settled() {
+      return settled;
+    },
+  };
+}
+
+function isBefore(a: Place, b: Place): boolean {
+  if (a.seconds !== b.seconds) return a.seconds < b.seconds;
+  if (a.increment !== b.increment) return a.increment < b.increment;
+  return a.ordinal < b.ordinal;
+}
