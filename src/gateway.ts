@@ -14,7 +14,9 @@ import { createHttpClient, type HttpClient } from "./http-client.js";
 import { createLog, type Logger } from "./log.js";
 import type { Operation } from "./message.js";
 import { createMetrics, gaugeOf } from "./metrics.js";
+import { parsePosition } from "./position.js";
 import { once, startServices, stopServices } from "./service.js";
+import { asyncApi } from "./sockets/asyncapi.js";
 import { createFront } from "./sockets/front.js";
 import { createSockets } from "./sockets/server.js";
 import { withTasksInterface } from "./tasks/document.js";
@@ -120,10 +122,12 @@ export async function startGateway(
     settings,
     authenticate,
     peerHeader,
+    asyncApi: asyncApi(),
     db: database.db,
     dispatcher,
     tasks,
     head: () => watcher.head,
+    tag: () => database.tag,
     log,
     metrics,
     readiness,
@@ -148,8 +152,8 @@ export async function startGateway(
   gaugeOf(
     metrics,
     "tailgate_history_window_seconds",
-    "Seconds of changes that are kept in memory for returning clients; plain connections fetch again instead",
-    () => 0,
+    "Seconds of changes that are kept in memory for clients that join or return",
+    () => secondsBetween(dispatcher.history.start, dispatcher.head),
   );
 
   const weakness = secretWeakness(settings.auth.jwt);
@@ -177,6 +181,11 @@ export async function startGateway(
       log.info("gateway stopped");
     }),
   };
+}
+
+function secondsBetween(from: string | undefined, to: string | undefined): number | undefined {
+  const [start, end] = [parsePosition(from ?? ""), parsePosition(to ?? "")];
+  return start === undefined || end === undefined ? undefined : end.seconds - start.seconds;
 }
 
 /** Tasks are started by the very changes that clients are shown. */

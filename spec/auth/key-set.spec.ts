@@ -140,11 +140,16 @@ describe("the key set of an issuer", () => {
       });
     }
 
+    /** To where the right set is, which would be taken if the redirect was followed. */
+    const redirect = (response: ServerResponse): void => {
+      if (response.req.url === "/moved") response.end(JSON.stringify({ keys: issuer.keys }));
+      else response.writeHead(302, { location: "/moved" }).end();
+    };
     const nonsense: [name: string, answer: (response: ServerResponse) => void][] = [
       ["what is no JSON", (response) => void response.end("<html>")],
       ["JSON that is no key set", (response) => void response.end('{"error":"x"}')],
       ["nothing", (response) => void response.socket?.destroy()],
-      ["an address somewhere else", (response) => void response.writeHead(302, { location: issuer.url }).end()],
+      ["an address somewhere else", (response) => void redirect(response)],
     ];
     for (const [name, answer] of nonsense) {
       it(`takes ${name} for an outage, and logs nothing but the host`, async () => {

@@ -95,6 +95,7 @@ describe("the verification of tokens", () => {
         /signature/,
       ],
       ["with a critical header that nobody knows", () => critical(), /can be read/],
+      ["that is very long", () => signed(secret, { ...claims, pad: "x".repeat(20_000) }), /longer than/],
       ["that is empty", () => "", /can be read/],
       ["that is two dots", () => "..", /can be read/],
       ["that is garbage", () => "a.b.c", /can be read/],

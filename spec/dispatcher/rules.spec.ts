@@ -100,11 +100,9 @@ for (const images of [true, false]) {
         expect((await client.closed).code).to.equal(4510);
         client = await connectClient(gateway.websocketUrl);
         await notes().updateOne({ _id: 1 }, { $set: { text: "again" } });
+        expect(await client.next()).to.deep.include({ operation: "update", data: { id: 1, text: "again" } });
         await notes().deleteMany({});
-        expect(await received()).to.deep.equal([
-          { interface: "notes", operation: "update", data: { id: 1, text: "again" } },
-          { interface: "notes", operation: "delete", data: [1] },
-        ]);
+        expect(await received()).to.deep.equal([{ interface: "notes", operation: "delete", data: [1] }]);
       });
     }
   });

@@ -9,6 +9,9 @@ import { createKeySet, type KeyOf } from "./key-set.js";
 /** Clocks of issuers differ from this machine's by this many seconds at most. */
 const clockToleranceSeconds = 5;
 
+/** No longer token is looked at: the API's heads have no more room either. */
+const longestToken = 16_384;
+
 /** Who someone is, and for how long. */
 export interface Identity {
   /** Null: anonymous. */
@@ -43,6 +46,7 @@ export function createVerifyToken(jwt: JwtSettings, options: TokensOptions): Ver
     }),
   };
   return async (token) => {
+    if (token.length > longestToken) throw badToken(`the token is longer than ${longestToken} characters`);
     let claims: JWTPayload;
     try {
       claims = await claimsOf(token, keyOf, rules);

@@ -6,7 +6,7 @@ interface TokenFlags extends Pick<Flags, "config"> {
   readonly sub: string;
   readonly claim?: ReadonlyMap<string, unknown>;
   /** In seconds. */
-  readonly ttl: number;
+  readonly ttl?: number;
 }
 
 const unitSeconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
@@ -21,11 +21,11 @@ export function addToken(program: Command): void {
     .option("-c, --config <file>", "configuration file: .yaml, .json or a module")
     .requiredOption("--sub <user>", "whom it speaks for", subject)
     .option("--claim <name=value>", "a further claim, more than once if need be; JSON, or else text", claim)
-    .option("--ttl <time>", "how long it is good: 30s, 15m, 1h, 7d", timeToLive, unitSeconds.h)
+    .option("--ttl <time>", "how long it is good: 30s, 15m, 1h, 7d (default: 1h)", timeToLive)
     .action(token);
 }
 
-async function token({ config, sub, claim: claims, ttl }: TokenFlags): Promise<void> {
+async function token({ config, sub, claim: claims, ttl = 3_600 }: TokenFlags): Promise<void> {
   const { auth } = await loadSettings({ flags: { config } });
   const signed = await signToken(auth.jwt, { sub, claims: Object.fromEntries(claims ?? []), ttlSeconds: ttl });
   process.stdout.write(`${signed}\n`);
