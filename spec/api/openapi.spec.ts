@@ -46,12 +46,16 @@ describe("the description of the API", () => {
         "get /version",
         "get /metrics",
         "get /openapi.json",
+        "get /asyncapi.json",
         "post /api/tasks",
         "get /api/tasks/{id}",
         "delete /api/tasks/{id}",
         "get /api/{interface}",
         "post /api/{interface}/query",
         "get /api/{interface}/{id}",
+        "post /api/{interface}",
+        "patch /api/{interface}/{id}",
+        "delete /api/{interface}/{id}",
       ].sort(),
     );
   });
@@ -78,6 +82,19 @@ describe("the description of the API", () => {
         .safeParse(await response.json());
       expect(checked.error?.issues, path).to.equal(undefined);
     }
+  });
+
+  it("says of writes what they take and what they are answered with", () => {
+    const { patch, delete: remove } = description.paths["/api/{interface}/{id}"] ?? {};
+    const post = description.paths["/api/{interface}"]?.post;
+    const codes = (operation: { responses: object } | undefined) => Object.keys(operation?.responses ?? {});
+    expect(codes(post)).to.deep.equal(["201", "403", "409", "422", "default"]);
+    expect(codes(patch)).to.deep.equal(["200", "403", "404", "409", "412", "422", "default"]);
+    expect(codes(remove)).to.deep.equal(["204", "404", "412", "default"]);
+    expect(JSON.stringify(post?.responses[201])).to.match(/Location.*Tailgate-Position.*ETag/);
+    expect(JSON.stringify(remove)).to.match(/If-Match.*Tailgate-Position/);
+    const { content } = (patch as { requestBody?: { content: object } } | undefined)?.requestBody ?? { content: {} };
+    expect(Object.keys(content)).to.deep.equal(["application/json", "application/merge-patch+json"]);
   });
 
   it("says of the parameters what validation says", () => {

@@ -5,11 +5,11 @@ import { join } from "node:path";
 import Router from "@koa/router";
 import Koa from "koa";
 import type { Authenticate } from "../auth/authenticate.js";
-import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics.js";
 import { once, type Service } from "../service.js";
 import { tasksCollection } from "../tasks/document.js";
 import type { Tasks } from "../tasks/tasks.js";
+import { asyncApiPart } from "./asyncapi.js";
 import { jsonBody } from "./body.js";
 import { healthPart, type Readiness } from "./health.js";
 import { type InterfacesOptions, interfacesPart } from "./interfaces.js";
@@ -29,12 +29,13 @@ export interface Api extends Service {
 }
 
 export interface ApiOptions extends InterfacesOptions {
-  readonly log: Logger;
   readonly metrics: Metrics;
   readonly readiness: Readiness;
   readonly tasks: Tasks;
   /** Says who asks. */
   readonly authenticate: Authenticate;
+  /** The description of the websocket's messages. */
+  readonly asyncApi: object;
   /** The header, in lower case, in which the public port tells the client's address. */
   readonly peerHeader: string;
 }
@@ -53,7 +54,12 @@ export function createApi(options: ApiOptions): Api {
   koa.use(problems(log));
   koa.use(authenticated(options.authenticate, options.peerHeader));
   // The tasks' own routes come before those that their interface has like any other.
-  const parts = [healthPart(options.readiness, metrics), ...tasksPart(options), interfacesPart(options)];
+  const parts = [
+    healthPart(options.readiness, metrics),
+    asyncApiPart(options.asyncApi),
+    ...tasksPart(options),
+    interfacesPart(options),
+  ];
   for (const part of parts) part.add(router);
   addOpenApi(router, parts);
   koa.use(router.routes()).use(applicationRouter.routes());

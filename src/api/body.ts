@@ -9,11 +9,15 @@ const maxDepth = 64;
  * Middleware for routes that take a JSON body. A compressed body is counted as it unfolds.
  *
  * @param limitBytes - of the body
+ * @param moreTypes - media types of JSON that are taken beside `application/json`
  * @throws RequestError 413 `body-too-large`, 415 `unsupported-media-type`, 400 `bad-json`
  */
-export function jsonBody(limitBytes: number): Middleware {
+export function jsonBody(limitBytes: number, moreTypes: readonly string[] = []): Middleware {
+  const types = ["application/json", ...moreTypes];
   const parse = bodyParser({
     enableTypes: ["json"],
+    // The parser puts its own list under this one, place by place: a list without the first type would take that away.
+    extendTypes: { json: types },
     jsonLimit: limitBytes,
     encoding: "utf-8",
     onError: (error) => {
@@ -21,12 +25,9 @@ export function jsonBody(limitBytes: number): Middleware {
     },
   });
   return async (context, next) => {
-    if (!context.is("application/json")) {
-      throw new RequestError(
-        415,
-        "unsupported-media-type",
-        "the body has to be sent as Content-Type: application/json",
-      );
+    if (!context.is(types)) {
+      const detail = `the body has to be sent as Content-Type: ${types.join(" or ")}`;
+      throw new RequestError(415, "unsupported-media-type", detail);
     }
     await parse(context, async () => {
       checkDepth(bodyOf(context));
@@ -38,6 +39,13 @@ export function jsonBody(limitBytes: number): Middleware {
 /** @returns the parsed body of a route behind {@link jsonBody} */
 export function bodyOf(context: Context): unknown {
   return (context.request as { body?: unknown }).body;
+}
+
+/** @throws RequestError 400 `bad-json` where nothing was sent, which the parser takes for an empty object */
+export function requiredBodyOf(context: Context): unknown {
+  const { body, rawBody } = context.request as { body?: unknown; rawBody?: string };
+  if (!rawBody) throw new RequestError(400, "bad-json", "the body has to be a JSON object");
+  return body;
 }
 
 function requestErrorOf(error: Error, limitBytes: number): RequestError {

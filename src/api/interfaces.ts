@@ -1,14 +1,16 @@
 import type Router from "@koa/router";
 import type { Context } from "koa";
 import type { Db, Document } from "mongodb";
-import type { InterfaceSettings, Settings, User } from "../config/settings.js";
-import { type Dispatcher, unknownInterface } from "../dispatcher/dispatcher.js";
+import type { Settings } from "../config/settings.js";
+import type { Dispatcher } from "../dispatcher/dispatcher.js";
 import { allowedPathsOf, projectionOf, representationOf } from "../dispatcher/shown.js";
 import { RequestError } from "../errors.js";
-import { combineFilters, type Filter } from "../filter/parse.js";
+import { combineFilters } from "../filter/parse.js";
 import { parseSort } from "../filter/sort.js";
+import type { Logger } from "../log.js";
 import { bodyOf, jsonBody } from "./body.js";
 import { formatCursor, parseCursor, queryTag } from "./cursor.js";
+import { etagOf, listsEtag } from "./etag.js";
 import { idsOf } from "./ids.js";
 import { interfacePaths } from "./interface-paths.js";
 import { type ListRequest, listRequestOfBody, listRequestOfQuery } from "./list-request.js";
@@ -16,7 +18,17 @@ import type { ApiPart } from "./openapi.js";
 import { completeSort, readPage } from "./page.js";
 import { methodNotAllowed } from "./problem.js";
 import { createReads, type ReadLimits } from "./reads.js";
+import {
+  firstById,
+  goneSignal,
+  interfaceFinder,
+  notFound,
+  parameterOf,
+  refuseParameters,
+  sendJson,
+} from "./requests.js";
 import { userOf } from "./user.js";
+import { addWrites, writeRoute } from "./writes.js";
 
 export interface InterfacesOptions {
   readonly settings: Settings;
@@ -25,15 +37,12 @@ export interface InterfacesOptions {
   /** The watcher's head: everything up to it is in what is read from now on. */
   readonly head: () => string | undefined;
   readonly readLimits?: ReadLimits;
+  /** Eight hexadecimal digits of the database's identity; see `position.ts`. */
+  readonly tag: () => string;
+  readonly log: Logger;
 }
 
-/** An interface and, where the user may not read all of it, which of its documents. */
-interface Readable {
-  readonly shown: InterfaceSettings;
-  readonly rule: Filter | undefined;
-}
-
-/** Lists and single documents of the configured interfaces. */
+/** Lists, single documents and writes of the configured interfaces. */
 export function interfacesPart(options: InterfacesOptions): ApiPart {
   return { paths: interfacePaths, add: (router) => addInterfaces(router, options) };
 }
@@ -41,6 +50,7 @@ export function interfacesPart(options: InterfacesOptions): ApiPart {
 function addInterfaces(router: Router, options: InterfacesOptions): void {
   const { settings, db, dispatcher } = options;
   const reads = createReads(db, options.readLimits);
+  const findInterface = interfaceFinder(settings, dispatcher);
   const parseBody = jsonBody(settings.limits.payloadKilobytes * 1_024);
 
   router.get("/api/:interface", (context) => list(context, (request) => listRequestOfQuery(request.querystring)));
@@ -48,33 +58,30 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
     list(context, (request) => listRequestOfBody(bodyOf(request))),
   );
   router.get("/api/:interface/:id", item);
+  addWrites(router, {
+    ...options,
+    reads,
+    findInterface,
+    methodNotAllowed: (context) => methodNotAllowed(context, methodsOf(context, false)),
+  });
   router.all("/api/:interface", otherMethods);
   router.all("/api/:interface/:id", otherMethods);
 
-  /** Only names of the configuration lead to a collection. What a user may not read is not told from what is not there. */
-  function interfaceOf(context: Context, user: User | null): Readable {
-    const name = parameterOf(context, "interface");
-    const found = settings.interfaces.get(name);
-    const rule = found !== undefined && dispatcher.readRule(found, user);
-    if (found === undefined || rule === false) throw unknownInterface(name);
-    return { shown: found, rule: rule === true ? undefined : rule };
-  }
-
   async function checkInterface(context: Context, next: () => Promise<unknown>): Promise<void> {
-    interfaceOf(context, userOf(context));
+    findInterface(context, userOf(context));
     await next();
   }
 
   function otherMethods(context: Context): void {
-    interfaceOf(context, userOf(context));
-    const allowed = methodsOf(context);
+    const { shown } = findInterface(context, userOf(context));
+    const allowed = methodsOf(context, shown.write !== false);
     if (context.method !== "OPTIONS") throw methodNotAllowed(context, allowed);
     context.set("Allow", allowed.join(", "));
     context.status = 204;
   }
 
   async function list(context: Context, requestOf: (context: Context) => ListRequest): Promise<void> {
-    const { shown, rule } = interfaceOf(context, userOf(context));
+    const { shown, rule } = findInterface(context, userOf(context));
     const request = requestOf(context);
     const allowedPaths = allowedPathsOf(shown);
     const asked = request.filter(allowedPaths);
@@ -105,14 +112,12 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
     );
     const next = last === undefined ? null : formatCursor(tag, last);
     const rest = JSON.stringify({ next, position: position ?? null }).slice(1);
-    send(context, `{"data":[${rows.join(",")}],${rest}`);
+    sendJson(context, reads, `{"data":[${rows.join(",")}],${rest}`);
   }
 
   async function item(context: Context): Promise<void> {
-    const { shown, rule } = interfaceOf(context, userOf(context));
-    if (context.querystring !== "") {
-      throw new RequestError(400, "unknown-parameter", "a single document takes no parameters");
-    }
+    const { shown, rule } = findInterface(context, userOf(context));
+    refuseParameters(context);
     const text = parameterOf(context, "id");
     const ids = idsOf(text);
     const representation = representationOf(shown, undefined);
@@ -127,25 +132,24 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
         .toArray(),
     );
     const document = firstById(found, ids);
-    if (document === undefined) {
-      throw new RequestError(404, "not-found", `there is no document ${JSON.stringify(text)} that you may read`);
-    }
-    send(context, representation.encode(document));
-  }
-
-  function send(context: Context, json: string): void {
-    const release = reads.holdUnsent(Buffer.byteLength(json));
-    context.res.once("close", release);
-    if (context.res.closed) release();
-    context.type = "application/json";
-    context.body = json;
+    if (document === undefined) throw notFound(text);
+    const json = representation.encode(document);
+    const etag = etagOf(json);
+    context.set("ETag", etag);
+    if (listsEtag(context.get("If-None-Match"), etag, "weak")) context.status = 304;
+    else sendJson(context, reads, json);
   }
 }
 
-/** @returns the methods of all routes at the request's path, but not of those that stand for every method */
-function methodsOf(context: Context): string[] {
-  const { matched = [] } = context as { matched?: readonly { readonly methods: readonly string[] }[] };
-  const specific = matched.map((layer) => layer.methods).filter((methods) => methods.length <= 2);
+/**
+ * @param isWritable - whether the interface has the methods that write
+ * @returns the methods of all routes at the request's path, but not of those that stand for every method
+ */
+function methodsOf(context: Context, isWritable: boolean): string[] {
+  type Layer = { readonly name?: string | null; readonly methods: readonly string[] };
+  const { matched = [] } = context as { matched?: readonly Layer[] };
+  const present = matched.filter((layer) => isWritable || layer.name !== writeRoute);
+  const specific = present.map((layer) => layer.methods).filter((methods) => methods.length <= 2);
   return [...new Set([...specific.flat(), "OPTIONS"])].sort();
 }
 
@@ -154,20 +158,4 @@ function refuseIndexes(paths: readonly string[]): void {
   const path = paths.find((each) => /(^|\.)\d+(\.|$)/.test(each));
   if (path === undefined) return;
   throw new RequestError(400, "bad-sort", `a sort can't go through the number in ${JSON.stringify(path)}`, { path });
-}
-
-/** Documents whose ids look the same as text: the first of the ids is meant. */
-function firstById(found: readonly Document[], ids: readonly unknown[]): Document | undefined {
-  return found.find((document) => document._id === ids[0]) ?? found[0];
-}
-
-function goneSignal(context: Context): AbortSignal {
-  const gone = new AbortController();
-  context.res.once("close", () => gone.abort(new Error("the client went away")));
-  if (context.res.closed) gone.abort(new Error("the client went away"));
-  return gone.signal;
-}
-
-function parameterOf(context: Context, name: string): string {
-  return String((context as { params?: Record<string, unknown> }).params?.[name] ?? "");
 }

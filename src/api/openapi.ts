@@ -28,7 +28,7 @@ export function addOpenApi(router: Router, parts: readonly ApiPart[]): void {
       title: "Tailgate",
       version,
       description:
-        "The realtime gateway for MongoDB: reads of the configured interfaces, tasks and the gateway's state.",
+        "The realtime gateway for MongoDB: reads and writes of the configured interfaces, tasks and the gateway's state.",
     },
     paths: Object.assign({}, ...parts.map((part) => part.paths), own),
     components: {
@@ -61,6 +61,13 @@ export function operation(summary: string, responses: Readonly<Record<number, ob
   };
 }
 
+/** @param schema - what else the problem has */
+export function problemAnswer(description: string, schema?: z.ZodType): object {
+  const problem = { $ref: "#/components/schemas/Problem" };
+  const all = schema === undefined ? problem : { allOf: [problem, jsonSchema(schema)] };
+  return { description, content: { "application/problem+json": { schema: all } } };
+}
+
 /** The two ways to carry a token, and none, where anonymous requests are allowed. */
 export const security = { security: [{ bearer: [] }, { cookie: [] }, {}] };
 
@@ -68,8 +75,13 @@ export function jsonAnswer(description: string, schema: object): object {
   return { description, content: { "application/json": { schema } } };
 }
 
-export function jsonRequestBody(schema: z.ZodType): object {
-  return { required: true, content: { "application/json": { schema: jsonSchema(schema, "input") } } };
+/** @param moreTypes - media types that are taken beside `application/json` */
+export function jsonRequestBody(schema: z.ZodType, moreTypes: readonly string[] = []): object {
+  const content = { schema: jsonSchema(schema, "input") };
+  return {
+    required: true,
+    content: Object.fromEntries(["application/json", ...moreTypes].map((type) => [type, content])),
+  };
 }
 
 export function pathParameter(name: string, description: string): object {

@@ -15,7 +15,7 @@ export function crossOrigin(allowedOrigins: readonly string[]): Middleware {
     },
     credentials: true,
     allowMethods: ["GET", "HEAD", "POST", "PATCH", "DELETE"],
-    exposeHeaders: ["Location", "Retry-After", "Tailgate-Position"],
+    exposeHeaders: ["ETag", "Location", "Retry-After", "Tailgate-Position"],
     maxAge: 600,
   });
 }
