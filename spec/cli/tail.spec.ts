@@ -90,11 +90,23 @@ describe("tailgate tail", () => {
     expect(token.errors()).to.contain("refuses: 4401");
   });
 
-  it("says that the gateway does not speak tailgate.v1 where that is needed and it does not", async () => {
-    const command = tail(["jobs", "--url", gateway.websocketUrl, "--filter", '{"state":"running"}']);
-    expect(await command.exit).to.equal(1);
-    expect(command.errors()).to.contain("does not speak tailgate.v1, which --filter and --since need");
-  });
+  it("prints the snapshot and the changes of what matches a filter, and goes on from a position", async () => {
+    await insert("jobs", { state: "filtered", n: 1 });
+    const command = tail(["jobs", "--url", gateway.websocketUrl, "--filter", '{"state":"filtered"}']);
+    await command.line(/"type":"snapshot".*"filtered"/);
+    // Its first line is out, so the subscription is there.
+    await insert("jobs", { state: "other" });
+    await insert("jobs", { state: "filtered", n: 2 });
+    const first = JSON.parse(await command.line(/"operation":"insert"/)) as { data: { n: number }; position: string };
+    expect(first.data.n).to.equal(2);
+    await insert("jobs", { state: "filtered", n: 3 });
+    await command.line(/"n":3/);
+    command.kill("SIGINT");
+    expect(await command.exit).to.equal(0);
+    const again = tail(["jobs", "--url", gateway.websocketUrl, "--since", first.position]);
+    await again.line(/"n":3/);
+    expect(again.output()).to.not.contain('"n":2');
+  }).timeout(40_000);
 
   it("ends with 1 when no gateway is there, and with 2 for a filter that is no JSON object", async () => {
     const nobody = tail(["jobs", "--url", "ws://127.0.0.1:1/ws"]);

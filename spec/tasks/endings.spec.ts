@@ -79,7 +79,8 @@ describe("the end of a task", () => {
   async function progressOf(id: string): Promise<Shown> {
     const isIt = ({ data }: Record<string, unknown>): boolean =>
       (data as Shown).id === id && (data as Shown).progress !== null;
-    if (!client.received.some(isIt)) await client.until(isIt);
+    // Not `until`, which hands messages out: two may wait at the same time.
+    await eventually(() => client.received.some(isIt));
     return client.received.find(isIt)?.data as Shown;
   }
 

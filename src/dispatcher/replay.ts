@@ -28,8 +28,8 @@ export class Replay {
   /** Everything up to here is in the audience's hands already. */
   readonly start: string;
   readonly frames: Frame[] = [];
-  /** Set when the history can't tell what the audience missed. */
-  failure: ResetReason | undefined;
+  #failure: ResetReason | undefined;
+  #failed: (() => void) | undefined;
   readonly #history: History;
   readonly #oracle: Oracle;
   #place: number | undefined;
@@ -42,7 +42,22 @@ export class Replay {
     this.#oracle = oracle;
     this.#place = history.placeAfter(start);
     this.#last = start;
-    if (this.#place === undefined) this.failure = "too-far-behind";
+    if (this.#place === undefined) this.#failure = "too-far-behind";
+  }
+
+  /** Why the history can't tell what the audience missed, where it can't. */
+  get failure(): ResetReason | undefined {
+    return this.#failure;
+  }
+
+  onFailure(failed: () => void): void {
+    this.#failed = failed;
+    if (this.#failure !== undefined) failed();
+  }
+
+  #fail(reason: ResetReason): void {
+    this.#failure = reason;
+    this.#failed?.();
   }
 
   /** The ids that the audience holds after all frames, where they are known. */
@@ -52,12 +67,12 @@ export class Replay {
 
   /** Makes the frames of everything that the history has by now. */
   advance(): void {
-    while (this.failure === undefined && this.#place !== undefined) {
+    while (this.#failure === undefined && this.#place !== undefined) {
       const event = this.#history.at(this.#place);
       if (event === undefined) return;
-      if (event === "gone") this.failure = "too-far-behind";
+      if (event === "gone") this.#fail("too-far-behind");
       else if (event.kind === "reset") {
-        if (event.collections?.includes(this.view.collection) ?? true) this.failure = event.reason;
+        if (event.collections?.includes(this.view.collection) ?? true) this.#fail(event.reason);
       } else if (event.collection === this.view.collection) this.#add(event);
       this.#place += 1;
     }
@@ -66,7 +81,7 @@ export class Replay {
   #add(change: Change): void {
     const was = this.#wasHeld(change);
     if (was === "unknown") {
-      this.failure = "membership-unknown";
+      this.#fail("membership-unknown");
       return;
     }
     const { after } = change;

@@ -40,6 +40,11 @@ export class Snapshots {
     if (found !== undefined) return found;
     const taken = this.#read(view);
     this.#taken.set(view, taken);
+    // One whose replay has failed is of no use to those who come later.
+    void taken.then(
+      (snapshot) => snapshot.replay.onFailure(() => forget()),
+      () => undefined,
+    );
     const forget = (): void => {
       if (this.#taken.get(view) === taken) this.#taken.delete(view);
     };

@@ -8,6 +8,7 @@ import { closeCodes } from "../message.js";
 import type { Metrics } from "../metrics.js";
 import type { Socket } from "./connection.js";
 import { Session } from "./session.js";
+import { Topics } from "./topics.js";
 
 /** How long a client may take to say who it is, in milliseconds. */
 const authenticationMilliseconds = 10_000;
@@ -54,7 +55,12 @@ export class LiveConnections {
       waiters = [];
       for (const each of woken) each();
     };
-    const topics = new Map<string, number>();
+    const topics = new Topics((view, isOn) => {
+      view.liveConnections += isOn ? 1 : -1;
+      if (!isOpen) return;
+      if (isOn) socket.subscribe(view.id);
+      else socket.unsubscribe(view.id);
+    });
     const { end, fullBytes, verifyToken, identified } = this.#options;
     const channel = {
       send: (text: string): void => {
@@ -66,23 +72,14 @@ export class LiveConnections {
           if (isOpen) waiters.push(resolve);
           else resolve();
         }),
-      attach: (view: View): void => {
-        const count = topics.get(view.id) ?? 0;
-        topics.set(view.id, count + 1);
-        if (count > 0 || !isOpen) return;
-        socket.subscribe(view.id);
-        view.liveConnections += 1;
+      beginReplay: (view: View): void => topics.change(view, { replays: 1 }),
+      endReplay: (view: View, isComplete: boolean): void => {
+        topics.change(view, { replays: -1 });
+        // Others followed the replay: what it did not come to send, they have missed.
+        if (!isComplete && isOpen && topics.isWanted(view)) session.reset(new Set([view]), "too-far-behind");
       },
-      detach: (view: View): void => {
-        const count = topics.get(view.id) ?? 0;
-        if (count > 1) {
-          topics.set(view.id, count - 1);
-          return;
-        }
-        topics.delete(view.id);
-        view.liveConnections -= 1;
-        if (isOpen) socket.unsubscribe(view.id);
-      },
+      attach: (view: View): void => topics.change(view, { subscriptions: 1 }),
+      detach: (view: View): void => topics.change(view, { subscriptions: -1 }),
       end: (code: number, reason: string): void => {
         if (isOpen) end(socket, code, reason);
       },

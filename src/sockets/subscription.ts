@@ -21,6 +21,13 @@ export interface Channel {
   isFull(): boolean;
   /** Resolves when something has left, or the connection has closed. */
   drained(): Promise<void>;
+  /**
+   * A replay of the view begins on this connection. Its topic waits meanwhile, for newer messages between those of the
+   * replay would look like a gap; other subscriptions of the view follow the replay, which has all that the topic has.
+   */
+  beginReplay(view: View): void;
+  /** The replay has ended, for good or early. When no other is left, the topic goes on. */
+  endReplay(view: View, isComplete: boolean): void;
   /** Joins the topic of a view, or one more time; `detach` undoes one. */
   attach(view: View): void;
   detach(view: View): void;
@@ -53,6 +60,7 @@ export class Subscription {
   readonly #options: SubscriptionOptions;
   readonly #ending = new AbortController();
   #isAttached = false;
+  #isReplaying = false;
 
   constructor(options: SubscriptionOptions) {
     this.#options = options;
@@ -148,8 +156,24 @@ export class Subscription {
    */
   async #follow(replay: Replay, recovered: boolean): Promise<ResetReason | undefined> {
     const { channel } = this.#options;
-    let sent = 0;
     if (!(await this.#hasRoom())) return undefined;
+    channel.beginReplay(this.view);
+    this.#isReplaying = true;
+    try {
+      return await this.#send(replay, recovered);
+    } finally {
+      if (this.#isReplaying) this.#endReplay(false);
+    }
+  }
+
+  #endReplay(isComplete: boolean): void {
+    this.#isReplaying = false;
+    this.#options.channel.endReplay(this.view, isComplete);
+  }
+
+  async #send(replay: Replay, recovered: boolean): Promise<ResetReason | undefined> {
+    const { channel } = this.#options;
+    let sent = 0;
     this.#sendReady(replay.start, recovered);
     for (;;) {
       replay.advance();
@@ -158,6 +182,7 @@ export class Subscription {
       if (sent === replay.frames.length) {
         this.#closeGap(replay.frames.at(-1)?.position ?? replay.start);
         this.#attach();
+        this.#endReplay(true);
         return undefined;
       }
       if (!(await this.#hasRoom())) return undefined;
