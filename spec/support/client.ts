@@ -46,7 +46,8 @@ export async function connectClient(
   async function next(timeoutMilliseconds = 10_000): Promise<Record<string, unknown>> {
     const deadline = performance.now() + timeoutMilliseconds;
     while (handedOut >= received.length) {
-      if (socket.readyState === WebSocket.CLOSED) throw new Error(`closed after ${received.length} messages`);
+      if (socket.readyState === WebSocket.CLOSED)
+        throw new Error(`closed after ${received.length} messages ${JSON.stringify(await closed)}`);
       const left = deadline - performance.now();
       if (left <= 0)
         throw new Error(`no message in ${timeoutMilliseconds} ms; received ${JSON.stringify(received.slice(-3))}`);

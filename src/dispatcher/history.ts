@@ -1,4 +1,4 @@
-import type { Document } from "mongodb";
+import { Binary, type Document } from "mongodb";
 import type { HistorySettings } from "../config/settings.js";
 import type { StreamEvent } from "../watcher/change.js";
 
@@ -93,12 +93,26 @@ export class History {
 }
 
 /** A quick estimate: the driver does not tell how many bytes a document came in. */
-function bytesOf(value: unknown): number {
-  if (typeof value === "string") return bytesPerValue + value.length;
-  if (typeof value !== "object" || value === null) return bytesPerValue;
-  const { buffer } = value as { buffer?: unknown };
-  if (buffer instanceof Uint8Array) return bytesPerValue + buffer.length;
+function bytesOf(document: Document | undefined): number {
+  if (document === undefined) return 0;
   let bytes = bytesPerValue;
-  for (const key in value) bytes += bytesOf((value as Document)[key]);
+  for (const key of Object.keys(document)) {
+    const value: unknown = document[key];
+    bytes += typeof value === "string" ? bytesPerValue + value.length : bytesOfOther(value);
+  }
   return bytes;
+}
+
+function bytesOfOther(value: unknown): number {
+  if (typeof value !== "object" || value === null) return bytesPerValue;
+  if (Array.isArray(value)) {
+    let bytes = bytesPerValue;
+    for (const element of value)
+      bytes += typeof element === "string" ? bytesPerValue + element.length : bytesOfOther(element);
+    return bytes;
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype === Object.prototype || prototype === null) return bytesOf(value as Document);
+  // Dates, ids and numbers are small; only binary can be large among the driver's classes.
+  return value instanceof Binary ? bytesPerValue + value.position : 3 * bytesPerValue;
 }
