@@ -105,9 +105,14 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   function change(event: Change): void {
     traffic.countChange(event);
-    for (const view of views.touchedBy(event)) {
-      if (view.holders > 0) apply(view, event);
+    try {
+      for (const view of views.touchedBy(event)) {
+        if (view.holders > 0) apply(view, event);
+      }
+    } catch (error) {
+      quarantine(error, event);
     }
+    event.forget();
   }
 
   function apply(view: View, event: Change): void {
@@ -122,10 +127,14 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         voidView(view);
         return;
       }
-      // One document that can't be represented must not end the stream of all others.
-      metrics.quarantined.inc({ interface: view.interfaceName });
-      log.error({ err: error, interface: view.interfaceName, position: event.position }, "document not represented");
+      quarantine(error, event, view.interfaceName);
     }
+  }
+
+  /** One document that can't be decoded or represented must not end the stream of all others. */
+  function quarantine(error: unknown, { position }: Change, name = "unknown"): void {
+    metrics.quarantined.inc({ interface: name });
+    log.error({ err: error, interface: name, position }, "document not represented");
   }
 
   function catchUp(view: View, pending: readonly Change[]): void {

@@ -1,10 +1,8 @@
-import { Binary, type Document } from "mongodb";
 import type { HistorySettings } from "../config/settings.js";
 import type { StreamEvent } from "../watcher/change.js";
 
-/** What an object costs beyond its text, roughly: enough to bound memory, not to account for it. */
-const bytesPerValue = 16;
-const bytesPerEvent = 200;
+/** What a reset takes in memory, roughly. */
+const bytesPerReset = 250;
 
 /**
  * The newest events of the stream, bounded by count and bytes, so that a client that joins or returns is brought up to date
@@ -13,7 +11,6 @@ const bytesPerEvent = 200;
 export class History {
   readonly #limits: { events: number; bytes: number };
   #events: StreamEvent[] = [];
-  #sizes: number[] = [];
   /** Index of the oldest event that is kept; what lies before it is cut off now and then. */
   #first = 0;
   #bytes = 0;
@@ -43,17 +40,14 @@ export class History {
   begin(position: string): void {
     this.#removed += this.#events.length;
     this.#events = [];
-    this.#sizes = [];
     this.#first = 0;
     this.#bytes = 0;
     this.#start = position;
   }
 
   push(event: StreamEvent): void {
-    const size = bytesPerEvent + (event.kind === "change" ? bytesOf(event.before) + bytesOf(event.after) : 0);
     this.#events.push(event);
-    this.#sizes.push(size);
-    this.#bytes += size;
+    this.#bytes += sizeOf(event);
     while (this.size > this.#limits.events || (this.#bytes > this.#limits.bytes && this.size > 0)) this.#drop();
     if (this.#first > 1_000 && this.#first > this.#events.length / 2) this.#compact();
   }
@@ -79,40 +73,18 @@ export class History {
 
   #drop(): void {
     const event = this.#events[this.#first] as StreamEvent;
-    this.#bytes -= this.#sizes[this.#first] as number;
+    this.#bytes -= sizeOf(event);
     this.#start = event.position;
     this.#first += 1;
   }
 
   #compact(): void {
     this.#events = this.#events.slice(this.#first);
-    this.#sizes = this.#sizes.slice(this.#first);
     this.#removed += this.#first;
     this.#first = 0;
   }
 }
 
-/** A quick estimate: the driver does not tell how many bytes a document came in. */
-function bytesOf(document: Document | undefined): number {
-  if (document === undefined) return 0;
-  let bytes = bytesPerValue;
-  for (const key of Object.keys(document)) {
-    const value: unknown = document[key];
-    bytes += typeof value === "string" ? bytesPerValue + value.length : bytesOfOther(value);
-  }
-  return bytes;
-}
-
-function bytesOfOther(value: unknown): number {
-  if (typeof value !== "object" || value === null) return bytesPerValue;
-  if (Array.isArray(value)) {
-    let bytes = bytesPerValue;
-    for (const element of value)
-      bytes += typeof element === "string" ? bytesPerValue + element.length : bytesOfOther(element);
-    return bytes;
-  }
-  const prototype: unknown = Object.getPrototypeOf(value);
-  if (prototype === Object.prototype || prototype === null) return bytesOf(value as Document);
-  // Dates, ids and numbers are small; only binary can be large among the driver's classes.
-  return value instanceof Binary ? bytesPerValue + value.position : 3 * bytesPerValue;
+function sizeOf(event: StreamEvent): number {
+  return event.kind === "change" ? event.size : bytesPerReset;
 }

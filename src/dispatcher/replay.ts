@@ -99,7 +99,7 @@ export class Replay {
     const { representation } = this.view;
     const data = representation.encode(after);
     if (this.#oracle.kind === "held" || !was) return data;
-    if (change.touched !== undefined && !representation.shows(change.touched)) return undefined;
+    if (!representation.mayShow(change)) return undefined;
     return change.before !== undefined && representation.encode(change.before) === data ? undefined : data;
   }
 

@@ -7,8 +7,8 @@ export interface Representation {
   readonly fields: readonly string[] | undefined;
   /** @returns the document as clients see it, `_id` shown as `id` and first. */
   encode(document: Document): string;
-  /** @returns false only where a change of these paths can't show. */
-  shows(paths: readonly string[]): boolean;
+  /** @returns false only where the change touched nothing that is shown. */
+  mayShow(change: { readonly touched: readonly string[] | undefined }): boolean;
 }
 
 /** Which keys to keep, and of each whether all of it or some paths below it. */
@@ -28,15 +28,15 @@ export function createRepresentation(shown: {
     return {
       fields: undefined,
       encode: (document) => encodeAll(represent(representation, document)),
-      shows: () => true,
+      mayShow: () => true,
     };
   }
-  if (fields === undefined) return { fields, encode: encodeAll, shows: () => true };
+  if (fields === undefined) return { fields, encode: encodeAll, mayShow: () => true };
   const selection = select(fields);
   return {
     fields,
     encode: (document) => `{${encodeKey("id")}${encodeValue(document._id)}${encodeMembers(document, selection, ",")}}`,
-    shows: (paths) => paths.some((path) => fields.some((field) => overlaps(path, field))),
+    mayShow: ({ touched }) => touched?.some((path) => fields.some((field) => overlaps(path, field))) ?? true,
   };
 }
 

@@ -72,7 +72,7 @@ export class ViewIndex {
       if (change.before !== undefined) addMatching(bucket, change.before, touched);
       if (change.after !== undefined) addMatching(bucket, change.after, touched);
     }
-    if (change.before === undefined && change.operation !== "insert") {
+    if (!change.hasBefore && change.operation !== "insert") {
       // Where the document was before can't be looked up.
       for (const view of this.#needsImages) touched.add(view);
       for (const view of this.#shownBy.get(encodeValue(change.id)) ?? []) touched.add(view);

@@ -96,15 +96,15 @@ export class View {
    * @throws MembershipUnknownError, and what an application's representation throws
    */
   effectOf(change: Change): Effect {
-    const { after, before } = change;
     const was = this.#wasShown(change);
+    const { after } = change;
     const is = after !== undefined && this.matches(after);
     this.#remember(change, is);
     if (!is) return was ? { operation: "delete", id: encodeValue(change.id) } : undefined;
     if (!was) return { operation: "insert", data: this.representation.encode(after) };
-    if (change.touched !== undefined && !this.representation.shows(change.touched)) return undefined;
+    if (!this.representation.mayShow(change)) return undefined;
     const data = this.representation.encode(after);
-    if (before !== undefined && this.#encodes(before, data)) return undefined;
+    if (change.before !== undefined && this.#encodes(change.before, data)) return undefined;
     return { operation: "update", data };
   }
 
@@ -128,7 +128,7 @@ export class View {
   }
 
   #remember(change: Change, is: boolean): void {
-    if (change.after === undefined) {
+    if (!change.hasAfter) {
       // An update of a document that is gone already: it leaves now, once, and its own delete will say nothing new.
       if (change.operation !== "delete") {
         // Their deletes may go to other views only; then a delete that is said twice does no harm, a leak would.

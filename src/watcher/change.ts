@@ -1,24 +1,114 @@
-import { Binary, BSON, type ChangeStreamDocument, type Document, Timestamp } from "mongodb";
+import { Binary, BSON, type Document, Timestamp } from "mongodb";
+import { decodeDocument } from "../database.js";
 import type { Operation } from "../message.js";
+import { documentAt, type RawEvent } from "./raw-event.js";
 
-/** One change of one document, as the dispatcher needs it. */
-export interface Change {
-  readonly kind: "change";
+/** What an event takes in memory beyond its bytes, roughly. */
+const bytesPerEvent = 250;
+
+/**
+ * One change of one document, as the dispatcher needs it. Its documents are decoded when they are first asked for; each
+ * of the members that give one throws BSON's errors where it can't be decoded.
+ */
+export class Change {
+  readonly kind = "change";
   readonly operation: Operation;
-  readonly database: string;
   readonly collection: string;
+  readonly position: string;
+  readonly #event: RawEvent;
+  /** The document after an update, where it had to be looked up. */
+  #lookedUp: Uint8Array | undefined;
+  #id: unknown;
+  #before: Document | undefined;
+  #after: Document | undefined;
+  #touched: readonly string[] | undefined;
+
+  constructor(operation: Operation, event: RawEvent, position: string) {
+    this.operation = operation;
+    this.collection = event.ns?.coll ?? "";
+    this.position = position;
+    this.#event = event;
+  }
+
   /** The document's `_id`. */
-  readonly id: unknown;
+  get id(): unknown {
+    this.#id ??= decodeDocument(this.documentKey)._id;
+    return this.#id;
+  }
+
+  /** The `_id`, and the values of the shard key, in BSON. */
+  get documentKey(): Uint8Array {
+    return documentAt(this.#event.bytes, this.#event.documentKeyAt);
+  }
+
   /** The document before the change, or undefined where the server kept no pre-image. */
-  readonly before: Document | undefined;
+  get before(): Document | undefined {
+    const { bytes, fullDocumentBeforeChangeAt: at } = this.#event;
+    if (at !== 0) this.#before ??= decodeDocument(documentAt(bytes, at));
+    return this.#before;
+  }
+
   /**
    * The document after the change, or undefined where there is none: it was removed, by this change or by a later one
    * that this change's look-up already saw.
    */
-  after: Document | undefined;
+  get after(): Document | undefined {
+    const bytes = this.#afterBytes;
+    if (bytes !== undefined) this.#after ??= decodeDocument(bytes);
+    return this.#after;
+  }
+
   /** The paths that an update touched, or undefined where the whole document was replaced. */
-  readonly touched: readonly string[] | undefined;
-  readonly position: string;
+  get touched(): readonly string[] | undefined {
+    const { bytes, updateDescriptionAt: at } = this.#event;
+    if (at !== 0) this.#touched ??= pathsOf(decodeDocument(documentAt(bytes, at)));
+    return this.#touched;
+  }
+
+  get hasBefore(): boolean {
+    return this.#event.fullDocumentBeforeChangeAt !== 0;
+  }
+
+  get hasAfter(): boolean {
+    return this.#event.fullDocumentAt !== 0 || this.#lookedUp !== undefined;
+  }
+
+  /** What it takes in memory, roughly. */
+  get size(): number {
+    return bytesPerEvent + this.#event.bytes.length + (this.#lookedUp?.length ?? 0);
+  }
+
+  /** Whether it is an update that came without the document as it is now. */
+  get needsLookUp(): boolean {
+    return this.operation === "update" && !this.hasAfter;
+  }
+
+  /** @param document - as it is now, in BSON; undefined where it is gone already */
+  lookedUp(document: Uint8Array | undefined): void {
+    this.#lookedUp = document;
+  }
+
+  /** Lets go of what was decoded: it can be had again. */
+  forget(): void {
+    this.#id = undefined;
+    this.#before = undefined;
+    this.#after = undefined;
+    this.#touched = undefined;
+  }
+
+  get #afterBytes(): Uint8Array | undefined {
+    const { bytes, fullDocumentAt: at } = this.#event;
+    return at === 0 ? this.#lookedUp : documentAt(bytes, at);
+  }
+}
+
+/** @returns the paths in an event's `updateDescription` */
+function pathsOf({ updatedFields, removedFields, truncatedArrays }: Document): string[] {
+  return [
+    ...Object.keys((updatedFields as Document | undefined) ?? {}),
+    ...((removedFields as string[] | undefined) ?? []),
+    ...((truncatedArrays as { field: string }[] | undefined) ?? []).map((entry) => entry.field),
+  ];
 }
 
 /** What is known of one collection or of all of them is void. */
@@ -36,32 +126,22 @@ export type StreamEvent = Change | Reset;
  * Translates a change stream event. Operation types that are not known, now or in a later server, are ignored: an
  * expanded event such as `createIndexes` changes no document.
  *
- * @param event - as the driver decoded it
  * @param position - its place in the history
  * @returns the change or reset, or undefined where the event changes nothing that a client sees
  */
-export function changeOf(event: ChangeStreamDocument, position: string): StreamEvent | undefined {
+export function changeOf(event: RawEvent, position: string): StreamEvent | undefined {
   switch (event.operationType) {
     case "insert":
-      return change("insert", event, undefined, event.fullDocument, undefined, position);
-    case "update": {
-      const { updatedFields, removedFields, truncatedArrays } = event.updateDescription;
-      const touched = [
-        ...Object.keys(updatedFields ?? {}),
-        ...(removedFields ?? []),
-        ...(truncatedArrays ?? []).map((entry) => entry.field),
-      ];
-      return change("update", event, event.fullDocumentBeforeChange, event.fullDocument, touched, position);
-    }
-    case "replace":
-      return change("update", event, event.fullDocumentBeforeChange, event.fullDocument, undefined, position);
+    case "update":
     case "delete":
-      return change("delete", event, event.fullDocumentBeforeChange, undefined, undefined, position);
+      return new Change(event.operationType, event, position);
+    case "replace":
+      return new Change("update", event, position);
     case "drop":
-      return { kind: "reset", reason: "dropped", collections: [event.ns.coll], position };
+      return { kind: "reset", reason: "dropped", collections: collectionsOf(event), position };
     case "rename":
       // Both ends are void: the old name has no documents now, and the new one may have replaced a collection.
-      return { kind: "reset", reason: "renamed", collections: [event.ns.coll, event.to.coll], position };
+      return { kind: "reset", reason: "renamed", collections: collectionsOf(event), position };
     case "dropDatabase":
       return { kind: "reset", reason: "dropped", collections: undefined, position };
     default:
@@ -69,27 +149,8 @@ export function changeOf(event: ChangeStreamDocument, position: string): StreamE
   }
 }
 
-type DocumentEvent = Extract<ChangeStreamDocument, { documentKey: unknown; ns: { coll: string } }>;
-
-function change(
-  operation: Operation,
-  event: DocumentEvent,
-  before: Document | null | undefined,
-  after: Document | null | undefined,
-  touched: readonly string[] | undefined,
-  position: string,
-): Change {
-  return {
-    kind: "change",
-    operation,
-    database: event.ns.db,
-    collection: event.ns.coll,
-    id: (event.documentKey as { _id: unknown })._id,
-    before: before ?? undefined,
-    after: after ?? undefined,
-    touched,
-    position,
-  };
+function collectionsOf({ ns, to }: RawEvent): string[] {
+  return [ns?.coll, to?.coll].filter((name) => name !== undefined);
 }
 
 /**

@@ -1,6 +1,7 @@
 import { BSON, type Document, type Timestamp } from "mongodb";
-import { type Database, decoding } from "../database.js";
+import type { Database } from "../database.js";
 import type { Change, StreamEvent } from "./change.js";
+import { idKeyOf } from "./raw-event.js";
 
 /** The documents of updates could not be read: the batch has to be had again. */
 export class LookUpError extends Error {
@@ -12,69 +13,59 @@ export class LookUpError extends Error {
   }
 }
 
-/**
- * Fills in the documents of updates that came without one, with one read per collection and batch. The document found may
- * be later than the change: its later changes follow, so a client converges. One that is not found is gone already, and
- * `after` stays undefined: the change takes it out of every view that it was in.
- *
- * The read is causally after the batch, as the server's own look-up is: after a failover, or on a secondary, a member that
- * is behind would give an older document, or none.
- *
- * @param until - the cluster time of the batch's last event
- * @param undecodable - told of a document that can't be decoded; its changes are left out
- * @returns the events to go on with
- * @throws LookUpError
- */
-export async function lookUp(
-  database: Database,
-  events: StreamEvent[],
-  until: Timestamp | undefined,
-  undecodable: (error: Error) => void,
-): Promise<StreamEvent[]> {
+/** @returns the updates that came without their document, by collection */
+export function updatesToLookUp(events: readonly StreamEvent[]): Map<string, Change[]> {
   const missing = new Map<string, Change[]>();
   for (const event of events) {
-    if (event.kind !== "change" || event.operation === "delete" || event.after !== undefined) continue;
+    if (event.kind !== "change" || !event.needsLookUp) continue;
     const changes = missing.get(event.collection);
     if (changes === undefined) missing.set(event.collection, [event]);
     else changes.push(event);
   }
-  // On the data path proper there is nothing to wait for: inserts, deletes and updates with a post-image.
-  if (missing.size === 0) return events;
-  const left = new Set<StreamEvent>();
+  return missing;
+}
+
+/**
+ * Fills in the documents of updates that came without one, with one read per collection and batch. The document found may
+ * be later than the change: its later changes follow, so a client converges. One that is not found is gone already: its
+ * change takes it out of every view that it was in.
+ *
+ * The read is causally after the batch, as the server's own look-up is: after a failover, or on a secondary, a member that
+ * is behind would give an older document, or none.
+ *
+ * @param missing - the updates, by collection
+ * @param until - the cluster time of the batch's last event
+ * @throws LookUpError
+ */
+export async function lookUp(
+  database: Pick<Database, "client" | "db">,
+  missing: ReadonlyMap<string, readonly Change[]>,
+  until: Timestamp | undefined,
+): Promise<void> {
   const session = database.client.startSession({ causalConsistency: true });
   if (until !== undefined) session.advanceOperationTime(until);
 
   async function fill(collection: string, changes: readonly Change[]): Promise<void> {
     const ids = new Map<string, unknown>();
-    for (const change of changes) ids.set(keyOf(change.id), change.id);
-    const documents = new Map<string, Document>();
-    const read = async (some: readonly unknown[]): Promise<void> => {
-      const options = { ...decoding, session, readConcern: { level: "majority" }, batchSize: some.length + 1 } as const;
-      const found = await database.db
-        .collection(collection)
-        .find({ _id: { $in: some } } as Document, options)
-        .toArray();
-      for (const document of found) documents.set(keyOf(document._id), document);
-    };
-    const bad = new Set<string>();
-    try {
-      await read([...ids.values()]);
-    } catch (error) {
-      if (!(error instanceof BSON.BSONError)) throw error;
-      // One of them can't be decoded: one by one the others can.
-      for (const [key, id] of ids) {
-        await read([id]).catch((cause: unknown) => {
-          if (!(cause instanceof BSON.BSONError)) throw cause;
-          undecodable(cause);
-          bad.add(key);
-        });
+    for (const change of changes) {
+      try {
+        ids.set(idKeyOf(change.documentKey), change.id);
+      } catch (error) {
+        // An id that can't be read can't be looked up; whoever shows the change meets the same error.
+        if (!(error instanceof BSON.BSONError)) throw error;
       }
     }
-    for (const change of changes) {
-      const key = keyOf(change.id);
-      change.after = documents.get(key);
-      if (bad.has(key)) left.add(change);
-    }
+    const found = await database.db
+      .collection(collection)
+      .find({ _id: { $in: [...ids.values()] } } as Document, {
+        raw: true,
+        session,
+        readConcern: { level: "majority" },
+        batchSize: ids.size + 1,
+      })
+      .toArray();
+    const documents = new Map((found as unknown as Uint8Array[]).map((bytes) => [idKeyOf(bytes), bytes]));
+    for (const change of changes) change.lookedUp(documents.get(idKeyOf(change.documentKey)));
   }
 
   try {
@@ -86,10 +77,4 @@ export async function lookUp(
     // Ending a session tells the server in its own time; nothing depends on the answer.
     void session.endSession().catch(() => undefined);
   }
-  return left.size === 0 ? events : events.filter((event) => !left.has(event));
-}
-
-/** A text that is the same for two ids exactly where they are the same value of the same type. */
-function keyOf(id: unknown): string {
-  return typeof id === "string" ? `s${id}` : BSON.EJSON.stringify({ id }, { relaxed: false });
 }

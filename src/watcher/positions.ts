@@ -1,6 +1,6 @@
-import type { ChangeStreamDocument } from "mongodb";
 import { formatPosition, ordinals } from "../position.js";
-import { timeOf, timeOfToken } from "./change.js";
+import { timeOfToken } from "./change.js";
+import type { RawEvent } from "./raw-event.js";
 
 interface Time {
   readonly seconds: number;
@@ -14,7 +14,7 @@ interface Place extends Time {
 /** Gives events their positions: counts those that share a cluster time, and remembers how far the stream has come. */
 export interface Positions {
   /** @returns the position of the next event of the stream, or undefined where it was dispatched already */
-  of(event: ChangeStreamDocument): string | undefined;
+  of(event: RawEvent): string | undefined;
   /** @returns how far the stream has come, by the token of a batch where that says more than its last event */
   idle(token: unknown): string;
   /** The events so far have been dispatched: a stream that is reopened goes on after them. */
@@ -55,7 +55,8 @@ export function createPositions(tagOf: () => string): Positions {
 
   return {
     of(event) {
-      const time = event.clusterTime === undefined ? place : timeOf(event.clusterTime);
+      const { seconds, increment } = event;
+      const time = seconds === undefined ? place : { seconds, increment };
       if (known !== undefined) {
         const isOfThatTime = time.seconds === known.seconds && time.increment === known.increment;
         if (isOfThatTime && known.ordinal > 0) {

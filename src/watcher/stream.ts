@@ -1,16 +1,9 @@
-import {
-  BSON,
-  type ChangeStream,
-  type ChangeStreamDocument,
-  type ChangeStreamOptions,
-  type Db,
-  type Document,
-  type ResumeToken,
-} from "mongodb";
+import { BSON, type ChangeStream, type ChangeStreamOptions, type Db, type Document, type ResumeToken } from "mongodb";
+import { RawEvent } from "./raw-event.js";
 
 /** What the server said at once: some events, perhaps none, and the token of the place after them. */
 export interface RawBatch {
-  readonly events: readonly ChangeStreamDocument[];
+  readonly events: readonly RawEvent[];
   /** The place after the last event, or, of an empty batch, how far the server has read. */
   readonly token: ResumeToken | undefined;
 }
@@ -44,9 +37,9 @@ export class StreamEndedError extends Error {
  * ones too, and leaves errors to the caller. The driver's version is pinned for it, and a spec reads through it.
  */
 interface BatchCursor {
-  tryNext(): Promise<ChangeStreamDocument | null>;
-  readBufferedDocuments(number?: number): ChangeStreamDocument[];
-  bufferedCount(): number;
+  /** With the option `raw` it gives bytes, slices of the server's answer. */
+  tryNext(): Promise<Uint8Array | null>;
+  readBufferedDocuments(): Uint8Array[];
   /** The server has closed the cursor: nothing more comes of it. */
   readonly isDead: boolean;
   /** The server has opened the stream, perhaps with events; `tryNext` then goes on to wait for a first one. */
@@ -59,7 +52,7 @@ interface BatchCursor {
  * empty and comes as soon as the stream is open. It never resumes by itself: an error ends it.
  *
  * @param options.silenceMilliseconds - the longest wait for a batch before the connection is taken for dead
- * @param options.undecodable - told of an event that can't be decoded; the others of its batch are yielded all the same
+ * @param options.undecodable - told of an event that can't be read; the others of its batch are yielded all the same
  * @throws the driver's errors as they are, `SilentStreamError` and `StreamEndedError`
  */
 export async function* readBatches(
@@ -72,12 +65,9 @@ export async function* readBatches(
     undecodable: (error: Error) => void;
   },
 ): AsyncGenerator<RawBatch, void, void> {
-  const stream = db.watch(pipeline, options.stream);
+  const stream = db.watch(pipeline, { ...options.stream, raw: true });
   const cursor = (stream as unknown as { cursor: BatchCursor }).cursor;
-  const ended = new AbortController();
-  const aborted = new Promise<"aborted">((resolve) => {
-    options.signal.addEventListener("abort", () => resolve("aborted"), { once: true, signal: ended.signal });
-  });
+  const wait = createWait(options.silenceMilliseconds, options.signal);
   try {
     let openingToken: ResumeToken | undefined;
     const opening = new Promise<null>((resolve) =>
@@ -88,11 +78,10 @@ export async function* readBatches(
       }),
     );
     let next = readNext(cursor, options.undecodable);
-    const silence = options.silenceMilliseconds + openingMilliseconds;
-    if ((await race(Promise.race([opening, next]), aborted, silence)) === "aborted") return;
+    if ((await wait.until(Promise.race([opening, next]), openingMilliseconds)) === "aborted") return;
     yield { events: [], token: openingToken };
     while (!options.signal.aborted) {
-      const events = await race(next, aborted, options.silenceMilliseconds);
+      const events = await wait.until(next);
       if (events === "aborted") return;
       yield { events, token: cursor.postBatchResumeToken };
       // Without this, `tryNext` of a dead cursor would answer at once with nothing, for ever.
@@ -101,51 +90,58 @@ export async function* readBatches(
       if (!options.signal.aborted) next = readNext(cursor, options.undecodable);
     }
   } finally {
-    ended.abort();
+    wait.end();
     close(stream);
   }
 }
 
-/** The driver moves past an event before it decodes it: one that it can't decode costs itself alone. */
-async function readNext(cursor: BatchCursor, undecodable: (error: Error) => void): Promise<ChangeStreamDocument[]> {
-  const events: ChangeStreamDocument[] = [];
-  const unlessUndecodable = (error: unknown): void => {
-    if (!(error instanceof BSON.BSONError)) throw error;
-    undecodable(error);
-  };
-  try {
-    const first = await cursor.tryNext();
-    if (first !== null) events.push(first);
-  } catch (error) {
-    unlessUndecodable(error);
-  }
-  while (cursor.bufferedCount() > 0) {
+async function readNext(cursor: BatchCursor, undecodable: (error: Error) => void): Promise<RawEvent[]> {
+  const first = await cursor.tryNext();
+  if (first === null) return [];
+  const events: RawEvent[] = [];
+  for (const bytes of [first, ...cursor.readBufferedDocuments()]) {
     try {
-      events.push(...cursor.readBufferedDocuments(1));
+      events.push(new RawEvent(bytes));
     } catch (error) {
-      unlessUndecodable(error);
+      if (!(error instanceof BSON.BSONError)) throw error;
+      undecodable(error);
     }
   }
   return events;
 }
 
-async function race<Read>(
-  next: Promise<Read>,
-  aborted: Promise<"aborted">,
-  silenceMilliseconds: number,
-): Promise<Read | "aborted"> {
+/**
+ * Waits for one read after another, each no longer than the silence that is still normal, and none after an abort. One
+ * timer and one listener serve all of them: `Promise.race` with a promise that lives as long as the stream would keep
+ * something of every batch for as long.
+ */
+function createWait(silenceMilliseconds: number, signal: AbortSignal) {
+  let giveUp: (reason: "aborted" | SilentStreamError) => void = () => {};
+  let allowed = silenceMilliseconds;
   let timer: NodeJS.Timeout | undefined;
-  const silent = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new SilentStreamError(silenceMilliseconds)), silenceMilliseconds);
-  });
-  // When the race is lost to the abort or the silence, the read still ends some time, with an error that is of no
-  // interest any more: the cursor has been closed under it.
-  next.catch(() => undefined);
-  try {
-    return await Promise.race([next, aborted, silent]);
-  } finally {
-    clearTimeout(timer);
-  }
+  const abort = (): void => giveUp("aborted");
+  signal.addEventListener("abort", abort, { once: true });
+  return {
+    /** @param moreMilliseconds - what this wait may take beyond the others */
+    until<Read>(read: Promise<Read>, moreMilliseconds = 0): Promise<Read | "aborted"> {
+      if (timer === undefined || silenceMilliseconds + moreMilliseconds !== allowed) {
+        clearTimeout(timer);
+        allowed = silenceMilliseconds + moreMilliseconds;
+        timer = setTimeout(() => giveUp(new SilentStreamError(allowed)), allowed);
+      } else timer.refresh();
+      return new Promise((resolve, reject) => {
+        // When the wait is given up, the read still ends some time, with an error that is of no interest any more: the
+        // cursor has been closed under it.
+        giveUp = (reason) => (reason === "aborted" ? resolve(reason) : reject(reason));
+        if (signal.aborted) resolve("aborted");
+        read.then(resolve, reject);
+      });
+    },
+    end(): void {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
+    },
+  };
 }
 
 /** Not awaited: on a dead connection killing the cursor takes as long as the socket's own timeout. */

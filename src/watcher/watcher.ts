@@ -1,11 +1,5 @@
-import {
-  type ChangeStreamDocument,
-  type ChangeStreamOptions,
-  type Document,
-  type ResumeToken,
-  Timestamp,
-} from "mongodb";
-import { type Database, decoding, notAReplicaSet } from "../database.js";
+import { type ChangeStreamOptions, type Document, type ResumeToken, Timestamp } from "mongodb";
+import { type Database, notAReplicaSet } from "../database.js";
 import { DatabaseUnreachableError, TailgateError } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics.js";
@@ -15,9 +9,10 @@ import { once, type Service } from "../service.js";
 import { changeOf, type StreamEvent, timeOf } from "./change.js";
 import { type Recovery, recoveryFrom } from "./failure.js";
 import { createAssembler } from "./fragments.js";
-import { lookUp } from "./look-up.js";
+import { lookUp, updatesToLookUp } from "./look-up.js";
 import { oldestEntry } from "./oplog.js";
 import { createPositions } from "./positions.js";
+import type { RawEvent } from "./raw-event.js";
 import { type RawBatch, readBatches } from "./stream.js";
 
 /** How long the server may hold back an empty batch, in milliseconds. */
@@ -118,6 +113,8 @@ export function createWatcher(options: WatcherOptions): Watcher {
       undecodable: quarantine,
     })) {
       await dispatch(batch);
+      // What was published leaves at the end of this turn: before the next batch is asked for, not after.
+      if (batch.events.length > 0) await turnOfTheEventLoop();
       lastBatchAt = performance.now();
       trouble = undefined;
       if (!isOpening) healthy();
@@ -148,38 +145,39 @@ export function createWatcher(options: WatcherOptions): Watcher {
   }
 
   async function dispatch(batch: RawBatch): Promise<void> {
-    const { events: translated, lastWhole } = translate(batch.events);
+    const { events, lastWhole } = translate(batch.events);
     if (lost) {
       // Only now, with the new stream open: what a client fetches from here on is followed by every later change.
       const at = position.idle(batch.token);
-      translated.unshift({ kind: "reset", reason: "history-lost", collections: undefined, position: at });
+      events.unshift({ kind: "reset", reason: "history-lost", collections: undefined, position: at });
       lost = false;
     }
-    const until = batch.events.at(-1)?.clusterTime;
-    const events = await unlessAborted(lookUp(database, translated, until, quarantine), stopping.signal);
+    const missing = updatesToLookUp(events);
+    if (missing.size > 0) {
+      // On the data path proper there is nothing to wait for: inserts, deletes and updates with a post-image.
+      const until = batch.events.at(-1)?.clusterTime;
+      await unlessAborted(lookUp(database, missing, until), stopping.signal);
+    }
     for (let index = 0; index < events.length; ) {
       index = sink.dispatchBatch(events, index);
       if (index < events.length) await turnOfTheEventLoop();
     }
     // Between the fragments of an event there is no place to resume from; after the last whole event there is.
-    if (!assemble.incomplete) token = batch.token ?? lastWhole ?? token;
-    else if (lastWhole !== undefined) token = lastWhole;
+    if (!assemble.incomplete) token = batch.token ?? lastWhole?.token ?? token;
+    else if (lastWhole !== undefined) token = lastWhole.token;
     position.settle();
     head = position.idle(batch.token);
     hasDispatched = true;
     sink.advance(head);
   }
 
-  function translate(raw: readonly ChangeStreamDocument[]): {
-    events: StreamEvent[];
-    lastWhole: ResumeToken | undefined;
-  } {
+  function translate(raw: readonly RawEvent[]): { events: StreamEvent[]; lastWhole: RawEvent | undefined } {
     const events: StreamEvent[] = [];
-    let lastWhole: ResumeToken | undefined;
+    let lastWhole: RawEvent | undefined;
     for (const fragment of raw) {
       const event = assemble.add(fragment);
       if (event === undefined) continue;
-      lastWhole = event._id;
+      lastWhole = event;
       const at = position.of(event);
       const translated = at === undefined ? undefined : changeOf(event, at);
       if (translated !== undefined) events.push(translated);
@@ -299,7 +297,6 @@ function pipelineOf(options: WatcherOptions): Document[] {
 
 function streamOptions(options: WatcherOptions): ChangeStreamOptions {
   return {
-    ...decoding,
     // The only one that a change stream may have, whatever the URI says for reads.
     readConcern: { level: "majority" },
     maxAwaitTimeMS,
