@@ -39,6 +39,10 @@ export interface Support {
   expandedEvents: boolean;
   /** `$changeStreamSplitLargeEvent` (MongoDB 6.0.9). */
   splitEvents: boolean;
+  /** Whether it is MongoDB's own server: the times that others tell are not always true to what they have read. */
+  isMongodb: boolean;
+  /** Reads at a time of one's choice, outside of transactions (MongoDB 5.0). */
+  snapshotReads: boolean;
 }
 
 export interface Database extends Service {
@@ -57,7 +61,7 @@ export interface Database extends Service {
 export function createDatabase(options: { uri: string; log: Logger; startTimeoutMilliseconds?: number }): Database {
   const client = new MongoClient(options.uri, clientOptions(options.uri, options.startTimeoutMilliseconds));
   const db = client.db();
-  let support: Support = { images: false, expandedEvents: false, splitEvents: false };
+  let support: Support = supportOf({});
   let serverVersion = "";
   let tag = "00000000";
   return {
@@ -77,7 +81,7 @@ export function createDatabase(options: { uri: string; log: Logger; startTimeout
       await reach(client, options, signal);
       const build = await db.command({ buildInfo: 1 });
       serverVersion = String(build.version);
-      support = supportOf(serverVersion);
+      support = supportOf(build);
       tag = await identify(client, db);
       options.log.info(
         { database: db.databaseName, server: serverVersion, uri: redact(options.uri) },
@@ -148,13 +152,24 @@ export function notAReplicaSet(): TailgateError {
   );
 }
 
-function supportOf(serverVersion: string): Support {
-  const [major = 0, minor = 0, patch = 0] = serverVersion.split(".").map((part) => Number.parseInt(part, 10));
+/** @param build - the answer to `buildInfo` */
+export function supportOf(build: Document): Support {
+  const [major = 0, minor = 0, patch = 0] = String(build.version)
+    .split(".")
+    .map((part) => Number.parseInt(part, 10) || 0);
   const atLeast = (a: number, b: number, c: number): boolean =>
     major !== a ? major > a : minor !== b ? minor > b : patch >= c;
-  // Split events came with 7.0, and to 6.0 with 6.0.9, but not to the versions between.
-  const splitEvents = atLeast(7, 0, 0) || (major === 6 && minor === 0 && patch >= 9);
-  return { images: atLeast(6, 0, 0), expandedEvents: atLeast(6, 0, 0), splitEvents };
+  // Servers that speak its protocol take its version over, but not these two.
+  const isMongodb =
+    Array.isArray(build.modules) && typeof build.allocator === "string" && !("secantusVersion" in build);
+  return {
+    images: atLeast(6, 0, 0),
+    expandedEvents: atLeast(6, 0, 0),
+    // Split events came with 7.0, and to 6.0 with 6.0.9, but not to the versions between.
+    splitEvents: atLeast(7, 0, 0) || (major === 6 && minor === 0 && patch >= 9),
+    isMongodb,
+    snapshotReads: isMongodb && atLeast(5, 0, 0),
+  };
 }
 
 /**

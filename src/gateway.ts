@@ -22,6 +22,7 @@ import { createSockets } from "./sockets/server.js";
 import { withTasksInterface } from "./tasks/document.js";
 import { createTasks, type Tasks } from "./tasks/tasks.js";
 import { createOplogGauge } from "./watcher/oplog.js";
+import { createPast } from "./watcher/past.js";
 import { createWatcher, type Sink } from "./watcher/watcher.js";
 
 /** What an application that embeds the gateway holds of it. */
@@ -84,11 +85,17 @@ export async function startGateway(
     log,
   });
   const database = createDatabase({ uri: settings.mongodbUri, log, ...options });
-  const reader = createViewReader(database);
+  const reader = createViewReader(database, settings.snapshots, log);
+  const collections = new Set([...settings.interfaces.values()].map((each) => each.collection));
   const dispatcher = createDispatcher({
     interfaces: settings.interfaces,
     reader,
     history: settings.history,
+    readPast: createPast({
+      database,
+      collections,
+      undecodable: (error) => log.error({ err: error }, "past document not decoded"),
+    }),
     bytesPerTurn: (settings.limits.bufferedMegabytes * 1_000_000) / 2,
     log,
     metrics,
@@ -105,7 +112,7 @@ export async function startGateway(
   });
   const watcher = createWatcher({
     database,
-    collections: new Set([...settings.interfaces.values()].map((each) => each.collection)),
+    collections,
     sink: tasks.definitions.size === 0 ? dispatcher : withTasks(dispatcher, tasks),
     log,
     metrics,
@@ -133,7 +140,7 @@ export async function startGateway(
     readiness,
   });
   const front = createFront({ target: api, peerHeader: { name: peerHeader }, log });
-  const snapshots = new Snapshots({ reader, history: dispatcher.history, head: () => dispatcher.head });
+  const snapshots = new Snapshots({ reader, head: () => dispatcher.head, replays: dispatcher.replays });
   const sockets = createSockets({ settings, authenticate, verifyToken, dispatcher, snapshots, front, log, metrics });
   dispatcher.attach(sockets);
   gaugeOf(

@@ -62,7 +62,7 @@ describe("the description of the websocket's messages", () => {
       expect(schemaOf(String(message.type)).safeParse(message).success, JSON.stringify(message)).to.equal(good);
       client.send(message);
     }
-    await client.untilType("pong");
+    await client.until(({ type }) => type === "ready");
     const refused = client.received.filter(({ code }) => code === "bad-message").length;
     expect(refused).to.equal(asked.filter(([, good]) => !good).length);
     await rig.items().insertOne({ _id: 1, group: "a", n: 1 });

@@ -187,10 +187,13 @@ describe("PROTOCOL.md, changes and positions", () => {
     const wanted = { id: 1, interface: "items", filter: { group: "a" } };
     const { view, position } = (await client.subscribe(wanted)).at(-1) as Message;
     await client.close();
-    // The view is begun anew where the stream stands by then, which is after `since`.
+    // Another gateway begins to follow the view where the stream stands by then, which is after `since`.
     await set(2, { n: 7 });
-    await rig.settle();
-    const back = await rig.live();
+    const other = await startTestGateway({
+      mongo: rig.database.uri,
+      interfaces: { items: { read: true, fields: ["group", "n"], filterable: ["owner"] } },
+    });
+    const back = await rig.live({ url: other.websocketUrl });
     await back.next();
     await back.subscribe({ ...wanted, since: position, view });
     const nothing = await back.next();
@@ -198,6 +201,8 @@ describe("PROTOCOL.md, changes and positions", () => {
     expect(positionOf(nothing) > (position as string)).to.equal(true);
     await set(1, { n: 7 });
     expect(await back.next()).to.deep.include({ operation: "update", previous: positionOf(nothing) });
+    await back.close();
+    await other.stop();
   });
 
   it("S22: the same interface, filter, fields and rights are the same view, on every gateway", async () => {

@@ -9,6 +9,7 @@ export const defaults = {
   configurationFile: "tailgate.config.yaml",
   auth: { anonymous: false, closeCode: 4401, queryToken: false },
   history: { events: 100_000, megabytes: 64, replayLimit: 100_000 },
+  snapshots: { readConcern: "auto" },
   limits: {
     payloadKilobytes: 16,
     subscriptionsPerConnection: 128,

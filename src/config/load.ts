@@ -153,6 +153,7 @@ function complete(options: CheckedOptions, defaultUri: string, file?: string): S
     auth: authOf(options.auth ?? {}),
     allowedOrigins: [...new Set(options.allowedOrigins ?? [])],
     history: over(defaults.history, options.history),
+    snapshots: { readConcern: options.snapshots?.readConcern ?? defaults.snapshots.readConcern },
     limits: over(defaults.limits, options.limits),
     tasks: over(defaults.tasks, taskLimits),
     taskDefinitions: definitions,

@@ -156,6 +156,9 @@ export const optionsSchema = strict({
     megabytes: amount(65_536).optional(),
     replayLimit: whole(0, 100_000_000).optional(),
   }).optional(),
+  snapshots: strict({
+    readConcern: z.enum(["auto", "snapshot", "majority"], "must be auto, snapshot or majority").optional(),
+  }).optional(),
   limits: strict({
     payloadKilobytes: amount(16_384).optional(),
     subscriptionsPerConnection: whole(1, 100_000).optional(),

@@ -60,6 +60,14 @@ export interface HistorySettings {
   readonly replayLimit: number;
 }
 
+export interface SnapshotSettings {
+  /**
+   * How the rows of a subscription are read: "snapshot" at one moment in time, "majority" as they come; "auto" is the first
+   * where the server is MongoDB 5 or later.
+   */
+  readonly readConcern: "auto" | "snapshot" | "majority";
+}
+
 export interface LimitSettings {
   readonly payloadKilobytes: number;
   readonly subscriptionsPerConnection: number;
@@ -109,6 +117,7 @@ export interface Settings {
   /** Exact origins of pages that may connect. Empty: only pages of the same host. */
   readonly allowedOrigins: readonly string[];
   readonly history: HistorySettings;
+  readonly snapshots: SnapshotSettings;
   readonly limits: LimitSettings;
   readonly tasks: TaskSettings;
   readonly taskDefinitions: readonly NamedTask[];
@@ -138,6 +147,7 @@ export interface Options {
   readonly auth?: Partial<AuthSettings>;
   readonly allowedOrigins?: readonly string[];
   readonly history?: Partial<HistorySettings>;
+  readonly snapshots?: Partial<SnapshotSettings>;
   readonly limits?: Partial<LimitSettings>;
   /** The tasks themselves, or their limits with the tasks as `definitions`. */
   readonly tasks?: readonly NamedTask[] | (Partial<TaskSettings> & { readonly definitions?: readonly NamedTask[] });

@@ -8,10 +8,13 @@ import type { Operation, ResetReason } from "../message.js";
 import type { Metrics } from "../metrics.js";
 import { once, type Service } from "../service.js";
 import type { Change, Reset, StreamEvent } from "../watcher/change.js";
+import type { ReadPast } from "../watcher/past.js";
 import type { Sink } from "../watcher/watcher.js";
 import { History } from "./history.js";
 import { encodeValue } from "./json.js";
+import { createLingering } from "./lingering.js";
 import type { ViewReader } from "./reader.js";
+import { Replays } from "./replays.js";
 import { createRepresentation, type Representation } from "./representation.js";
 import { createTraffic } from "./traffic.js";
 import { MembershipUnknownError, type Outgoing, type View } from "./view.js";
@@ -49,8 +52,10 @@ export interface Dispatcher extends Service, Sink {
    * @throws RequestError `unknown-interface`, `bad-operation` or `bad-data`
    */
   dispatch(interfaceName: string, operation: Operation, data: Document | readonly unknown[]): void;
-  /** The newest events, for those who join or return. */
+  /** The newest events. */
   readonly history: History;
+  /** Brings those who join or return up to date. */
+  readonly replays: Replays;
   /** The place up to which everything has been dispatched, or undefined before the stream is open. */
   readonly head: string | undefined;
   /**
@@ -68,6 +73,7 @@ export interface DispatcherOptions {
   interfaces: ReadonlyMap<string, InterfaceSettings>;
   reader: ViewReader;
   history: HistorySettings;
+  readPast: ReadPast;
   /** Bytes that may be published in one turn of the event loop before sockets get a chance to write. */
   bytesPerTurn: number;
   log: Logger;
@@ -82,9 +88,18 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const traffic = createTraffic(metrics, interfaces, views);
   /** Views with deletes that wait for what follows them. */
   const waiting = new Set<View>();
+  const lingering = createLingering((view) => views.remove(view));
   let publisher: Publisher | undefined;
   let publishedThisTurn = 0;
   const history = new History(options.history);
+  const replays = new Replays({
+    history,
+    readPast: options.readPast,
+    limit: options.history.replayLimit,
+    mayHaveMissedRows: () => !reader.isExact,
+    signal: stopping.signal,
+    log,
+  });
   let head: string | undefined;
   let isLost = false;
 
@@ -106,9 +121,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   function change(event: Change): void {
     traffic.countChange(event);
     try {
-      for (const view of views.touchedBy(event)) {
-        if (view.holders > 0) apply(view, event);
-      }
+      for (const view of views.touchedBy(event)) apply(view, event);
     } catch (error) {
       quarantine(error, event);
     }
@@ -185,6 +198,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     for (const view of affected) {
       view.end();
       waiting.delete(view);
+      lingering.delete(view);
       views.remove(view);
     }
     metrics.resets.inc({ reason });
@@ -202,13 +216,14 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   function hold(view: View): View {
     if (view.holders++ === 0) metrics.views.inc();
+    lingering.delete(view);
     return view;
   }
 
   function release(view: View): void {
     if (--view.holders > 0) return;
     metrics.views.dec();
-    views.remove(view);
+    lingering.add(view);
   }
 
   return {
@@ -216,6 +231,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     async start() {},
     stop: once(async () => {
       stopping.abort();
+      lingering.stop();
     }),
     attach(to) {
       publisher = to;
@@ -243,6 +259,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       }
     },
     history,
+    replays,
     get head() {
       return head;
     },

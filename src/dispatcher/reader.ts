@@ -1,9 +1,33 @@
-import type { Document } from "mongodb";
+import { type ClientSession, type Document, Timestamp } from "mongodb";
+import type { SnapshotSettings } from "../config/settings.js";
 import { type Database, decoding } from "../database.js";
 import type { Filter } from "../filter/parse.js";
+import type { Logger } from "../log.js";
+import { formatPosition, ordinals, type Position, parsePosition } from "../position.js";
 
-/** How long the database may work for one snapshot, in milliseconds. */
+/** How long the database may work for one batch of a snapshot, in milliseconds. */
 const snapshotMilliseconds = 60_000;
+/** Documents in a batch: large documents come in smaller ones, for the server sends 16 MB at most. */
+const batchSize = 500;
+/** How long what is known of a collection's images is taken for granted; one that is missing is met in any case. */
+const imagesMilliseconds = 5_000;
+
+/** Rows, and the place on the stream that they belong to. */
+export interface Rows {
+  /** Every row is at least as new. */
+  readonly cut: string;
+  /** Whether no row is newer, either: all are of one moment in time. */
+  readonly isExact: boolean;
+  readonly documents: AsyncIterable<Document>;
+  close(): Promise<void>;
+}
+
+/** What is shown of a collection. */
+export interface Selection {
+  readonly collection: string;
+  readonly filter: Filter | undefined;
+  readonly fields: readonly string[] | undefined;
+}
 
 /** What a filtered view needs of the database before it can say what a change is to its audience. */
 export interface ViewReader {
@@ -11,22 +35,101 @@ export interface ViewReader {
   hasImages(collection: string): Promise<boolean>;
   /** The ids of the documents that match now. */
   idsOf(collection: string, filter: Filter): Promise<unknown[]>;
-  /** The documents that match now, as far as a representation needs them. */
-  documentsOf(
-    collection: string,
-    filter: Filter | undefined,
-    fields: readonly string[] | undefined,
-  ): AsyncIterable<Document>;
+  /** Whether rows are read at one moment in time. */
+  readonly isExact: boolean;
+  /**
+   * The documents that match, as far as a representation needs them.
+   *
+   * @param head - the place up to which everything has been dispatched
+   */
+  rowsOf(selection: Selection, head: string): Promise<Rows>;
 }
 
-export function createViewReader(database: Pick<Database, "db" | "support">): ViewReader {
-  const { db } = database;
+/**
+ * The cut of a read is the watcher's head when it begins. There are two ways to have one:
+ *
+ * - exact: where the server can read at a time of one's choice (MongoDB 5 and later), it reads at the head's;
+ * - seen: a read that begins after a change was seen includes it, on every server. Rows may be newer than the cut, and a row
+ *   that moves in an index under the scan may be missed; the changes since the cut mend both.
+ *
+ * @param settings.readConcern - "snapshot" or "majority" choose one of them; "auto" goes by what the server is
+ */
+export function createViewReader(
+  database: Pick<Database, "db" | "client" | "support">,
+  settings: SnapshotSettings,
+  log: Logger,
+): ViewReader {
+  const { db, client } = database;
+  const images = new Map<string, { known: Promise<boolean>; until: number }>();
+  /** A server that can't do it says so once. */
+  let isRefused = false;
+
+  const isExact = (): boolean => {
+    if (isRefused || settings.readConcern === "majority") return false;
+    return settings.readConcern === "snapshot" || database.support.snapshotReads;
+  };
+
+  async function readImages(collection: string): Promise<boolean> {
+    const [found] = await db.listCollections({ name: collection }).toArray();
+    const { options } = (found ?? {}) as { options?: Document };
+    return options?.changeStreamPreAndPostImages?.enabled === true;
+  }
+
+  function find({ collection, filter, fields }: Selection, session: ClientSession, level: "snapshot" | "majority") {
+    const projection =
+      fields === undefined ? {} : { projection: Object.fromEntries(["_id", ...fields].map((path) => [path, 1])) };
+    return db.collection(collection).find(filter?.query ?? {}, {
+      ...decoding,
+      ...projection,
+      session,
+      readConcern: { level },
+      batchSize,
+      maxTimeMS: snapshotMilliseconds,
+    });
+  }
+
+  /** @returns undefined where the server can't read at that time */
+  async function readAt(selection: Selection, head: string): Promise<Rows | undefined> {
+    const position = parsePosition(head);
+    if (position === undefined) return undefined;
+    const session = client.startSession({ snapshot: true });
+    // The driver sends it as `atClusterTime`; it would itself set it to the time of a first read.
+    (session as { snapshotTime?: Timestamp }).snapshotTime = timestampOf(position);
+    const cursor = find(selection, session, "snapshot");
+    try {
+      await cursor.hasNext();
+    } catch (error) {
+      await cursor.close();
+      await session.endSession();
+      const { code } = error as { code?: unknown };
+      if (typeof code !== "number") throw error;
+      // Too old for what the server keeps, or newer than an index: another time it may do.
+      isRefused = !passingCodes.has(code);
+      log.warn({ err: error, interface: selection.collection }, "snapshot not read at one moment");
+      return undefined;
+    }
+    const cut = formatPosition({ ...position, ordinal: ordinals.after });
+    return { cut, isExact: true, documents: cursor, close: () => closing(cursor, session) };
+  }
+
+  async function readSeen(selection: Selection, head: string): Promise<Rows> {
+    // On a secondary, or after a failover, a member that is behind must not answer.
+    const session = client.startSession({ causalConsistency: true });
+    const position = parsePosition(head);
+    if (position !== undefined) session.advanceOperationTime(timestampOf(position));
+    const cursor = find(selection, session, "majority");
+    return { cut: head, isExact: false, documents: cursor, close: () => closing(cursor, session) };
+  }
+
   return {
-    async hasImages(collection) {
-      if (!database.support.images) return false;
-      const [found] = await db.listCollections({ name: collection }).toArray();
-      const { options } = (found ?? {}) as { options?: Document };
-      return options?.changeStreamPreAndPostImages?.enabled === true;
+    hasImages(collection) {
+      if (!database.support.images) return Promise.resolve(false);
+      const found = images.get(collection);
+      if (found !== undefined && found.until > performance.now()) return found.known;
+      const known = readImages(collection);
+      images.set(collection, { known, until: performance.now() + imagesMilliseconds });
+      known.catch(() => images.delete(collection));
+      return known;
     },
     async idsOf(collection, filter) {
       const documents = await db
@@ -35,15 +138,23 @@ export function createViewReader(database: Pick<Database, "db" | "support">): Vi
         .toArray();
       return documents.map((document) => document._id);
     },
-    documentsOf(collection, filter, fields) {
-      const projection =
-        fields === undefined ? {} : { projection: Object.fromEntries(["_id", ...fields].map((path) => [path, 1])) };
-      return db.collection(collection).find(filter?.query ?? {}, {
-        ...decoding,
-        ...projection,
-        readConcern: { level: "majority" },
-        maxTimeMS: snapshotMilliseconds,
-      });
+    get isExact() {
+      return isExact();
+    },
+    async rowsOf(selection, head) {
+      return (isExact() ? await readAt(selection, head) : undefined) ?? readSeen(selection, head);
     },
   };
+}
+
+/** SnapshotTooOld, SnapshotUnavailable, StaleChunkHistory, MigrationConflict: of the moment, not of the server. */
+const passingCodes = new Set([239, 246, 386, 396]);
+
+async function closing(cursor: { close(): Promise<void> }, session: ClientSession): Promise<void> {
+  await cursor.close();
+  await session.endSession();
+}
+
+function timestampOf({ seconds, increment }: Position): Timestamp {
+  return new Timestamp({ t: seconds, i: increment });
 }

@@ -1,7 +1,5 @@
-import type { Document } from "mongodb";
 import type { ResetReason } from "../message.js";
-import type { Change } from "../watcher/change.js";
-import type { History } from "./history.js";
+import type { Change, StreamEvent } from "../watcher/change.js";
 import { encodeValue } from "./json.js";
 import { overlaps } from "./representation.js";
 import type { View } from "./view.js";
@@ -12,40 +10,40 @@ export interface Frame {
   readonly text: string;
 }
 
-/** What a replay goes by to say whether a document was in its audience's hands before a change. */
-export type Oracle =
-  /** The ids, encoded, that the audience holds: those of its snapshot, kept up to date. */
-  | { readonly kind: "held"; readonly ids: Set<string> }
-  /** Pre-images, and where there is none, whether the change touched what the view's filter looks at. */
-  | { readonly kind: "images" };
+/** For whom a replay is made, and so what tells whether a document was in their hands before a change. */
+export type Audience =
+  /** Who was away: pre-images tell, and where there is none, whether the change touched what the view's filter looks at. */
+  | { readonly kind: "returning"; readonly mayHaveMissedRows: boolean }
+  /** Who just read the rows: the ids, encoded, of those, kept up to date. */
+  | { readonly kind: "holding"; readonly isExact: boolean; readonly ids: Set<string> }
+  /** Who just read more rows than there can be ids kept of: pre-images tell, for a collection that has them. */
+  | { readonly kind: "joining"; readonly isExact: boolean };
 
 /**
- * The messages of a view from a position on, made from the history: the ones that its topic carried meanwhile, for somebody
- * who was not listening. Any number of joiners share one.
+ * The messages of a view from a position on, made again from the changes: the ones that its topic carried meanwhile, for
+ * those who were not listening. Any number of them share one.
  */
 export class Replay {
   readonly view: View;
   /** Everything up to here is in the audience's hands already. */
   readonly start: string;
   readonly frames: Frame[] = [];
+  /** Every change up to here has been taken in. */
+  reached: string;
   #failure: ResetReason | undefined;
   #failed: (() => void) | undefined;
-  readonly #history: History;
-  readonly #oracle: Oracle;
-  #place: number | undefined;
+  audience: Audience;
   #last: string;
 
-  constructor(view: View, start: string, history: History, oracle: Oracle) {
+  constructor(view: View, start: string, audience: Audience) {
     this.view = view;
     this.start = start;
-    this.#history = history;
-    this.#oracle = oracle;
-    this.#place = history.placeAfter(start);
+    this.reached = start;
+    this.audience = audience;
     this.#last = start;
-    if (this.#place === undefined) this.#failure = "too-far-behind";
   }
 
-  /** Why the history can't tell what the audience missed, where it can't. */
+  /** Why it can't be told what the audience missed, where it can't. */
   get failure(): ResetReason | undefined {
     return this.#failure;
   }
@@ -55,71 +53,97 @@ export class Replay {
     if (this.#failure !== undefined) failed();
   }
 
-  #fail(reason: ResetReason): void {
+  fail(reason: ResetReason): void {
+    if (this.#failure !== undefined) return;
     this.#failure = reason;
     this.#failed?.();
   }
 
-  /** The ids that the audience holds after all frames, where they are known. */
-  get held(): ReadonlySet<string> | undefined {
-    return this.#oracle.kind === "held" ? this.#oracle.ids : undefined;
+  /** @returns the index of the first frame after the position */
+  indexAfter(position: string): number {
+    let low = 0;
+    let high = this.frames.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.frames[middle] as Frame).position > position) high = middle;
+      else low = middle + 1;
+    }
+    return low;
   }
 
-  /** Makes the frames of everything that the history has by now. */
-  advance(): void {
-    while (this.#failure === undefined && this.#place !== undefined) {
-      const event = this.#history.at(this.#place);
-      if (event === undefined) return;
-      if (event === "gone") this.#fail("too-far-behind");
-      else if (event.kind === "reset") {
-        if (event.collections?.includes(this.view.collection) ?? true) this.#fail(event.reason);
-      } else if (event.collection === this.view.collection) this.#add(event);
-      this.#place += 1;
+  /** Takes the next event of the stream in; one that has been taken in already is passed over. */
+  take(event: StreamEvent): void {
+    if (this.#failure !== undefined || event.position <= this.reached) return;
+    this.reached = event.position;
+    if (event.kind === "reset") {
+      if (event.collections?.includes(this.view.collection) ?? true) this.fail(event.reason);
+      return;
+    }
+    if (event.collection !== this.view.collection) return;
+    try {
+      this.#add(event);
+    } catch {
+      // Not decoded, or not represented: the dispatcher has told so, and left it out as well.
     }
   }
 
   #add(change: Change): void {
     const was = this.#wasHeld(change);
     if (was === "unknown") {
-      this.#fail("membership-unknown");
+      this.fail("membership-unknown");
       return;
     }
     const { after } = change;
     const is = after !== undefined && this.view.matches(after);
-    if (this.#oracle.kind === "held") this.#oracle.ids[is ? "add" : "delete"](encodeValue(change.id));
-    if (is) this.#push(was ? "update" : "insert", change, this.#encode(change, after, was));
-    else if (was) this.#push("delete", change, `[${encodeValue(change.id)}]`);
+    if (this.audience.kind === "holding") this.audience.ids[is ? "add" : "delete"](encodeValue(change.id));
+    if (!is) {
+      if (was) this.#push("delete", change, `[${encodeValue(change.id)}]`);
+      return;
+    }
+    const data = this.view.representation.encode(after);
+    if (!was) this.#push("insert", change, data);
+    else if (this.#mustTell(change) || !this.#isUnchanged(change, data)) this.#push("update", change, data);
   }
 
   /**
-   * After a snapshot even what does not change the representation is sent: a scan can miss a row that moves under it, and
-   * then the row comes with the change that moved it.
+   * A scan can miss a row whose place in an index moves under it, and then the row comes with the change that moved it:
+   * that is sent even if nothing shows. Only a read of one moment in time misses none.
+   *
+   * Who has read the rows gets every change since. Who returns may have been cut off right after the rows, and gets those
+   * changes that can have moved a row within what the filter selects.
    */
-  #encode(change: Change, after: Document, was: boolean): string | undefined {
+  #mustTell(change: Change): boolean {
+    if (this.audience.kind !== "returning") return !this.audience.isExact;
+    const { filter } = this.view;
+    if (!this.audience.mayHaveMissedRows || filter === undefined) return false;
+    return touchesFilter(change, filter.paths);
+  }
+
+  #isUnchanged(change: Change, data: string): boolean {
     const { representation } = this.view;
-    const data = representation.encode(after);
-    if (this.#oracle.kind === "held" || !was) return data;
-    if (!representation.mayShow(change)) return undefined;
-    return change.before !== undefined && representation.encode(change.before) === data ? undefined : data;
+    if (!representation.mayShow(change)) return true;
+    return change.before !== undefined && representation.encode(change.before) === data;
   }
 
   #wasHeld(change: Change): boolean | "unknown" {
-    if (this.#oracle.kind === "held") return this.#oracle.ids.has(encodeValue(change.id));
+    if (this.audience.kind === "holding") return this.audience.ids.has(encodeValue(change.id));
     if (change.operation === "insert") return false;
     const { filter } = this.view;
     if (filter === undefined) return true;
     if (change.before !== undefined) return this.view.matches(change.before);
-    const { after, touched } = change;
-    if (after === undefined || touched === undefined) return "unknown";
     // What the filter looks at stayed as it was, so the document is where it was before.
-    const isTouched = touched.some((path) => filter.paths.some((looked) => overlaps(path, looked)));
-    return isTouched ? "unknown" : this.view.matches(after);
+    const isKnown = change.hasAfter && change.touched !== undefined && !touchesFilter(change, filter.paths);
+    return isKnown ? this.view.matches(change.after ?? {}) : "unknown";
   }
 
-  #push(operation: "insert" | "update" | "delete", change: Change, data: string | undefined): void {
-    if (data === undefined) return;
+  #push(operation: "insert" | "update" | "delete", change: Change, data: string): void {
     const text = this.view.liveMessage(operation, data, change.position, this.#last);
     this.frames.push({ position: change.position, text });
     this.#last = change.position;
   }
+}
+
+/** A replacement touches everything. */
+function touchesFilter({ touched }: Change, paths: readonly string[]): boolean {
+  return touched?.some((path) => paths.some((looked) => overlaps(path, looked))) ?? true;
 }

@@ -1,86 +1,273 @@
-import { RequestError } from "../errors.js";
-import type { History } from "./history.js";
 import { encodeValue } from "./json.js";
 import type { ViewReader } from "./reader.js";
 import { Replay } from "./replay.js";
+import type { Replays } from "./replays.js";
 import type { View } from "./view.js";
 
 /** Rows are sent in parts of about this size, in bytes. */
 const partBytes = 64_000;
-/** A snapshot is held in memory until all who share it have it: no more than this, in bytes. */
-const snapshotBytes = 128_000_000;
-/** How long after its read a snapshot still serves those who come, in milliseconds. */
+/** A read waits when this much has not been taken by the slowest of its readers, in bytes. */
+const windowBytes = 2_000_000;
+/** What is kept of a read for those who come later, in bytes: a larger one is shared only by those who are there in time. */
+const keptBytes = 8_000_000;
+/**
+ * Ids of rows that are kept to tell what a change since the cut is to who read them. Of more rows only pre-images tell: what
+ * they hold already can then come once more as an insert.
+ */
+const keptIds = 100_000;
+/** How long after its end a read that was kept whole still serves those who come, in milliseconds. */
 const sharedMilliseconds = 1_000;
+/** How long a reader may hold up others of the same read, in milliseconds. */
+const patienceMilliseconds = 5_000;
 
-/** All rows of a view, and what changed since they were read. */
+/** The reader has held others up, or taken nothing for too long: it has to read by itself. */
+export class SlowReaderError extends Error {
+  readonly code = "slow-reader";
+
+  constructor() {
+    super("the rows were not taken in time");
+    this.name = "SlowReaderError";
+  }
+}
+
+/** The rows of a view for one reader, part by part, and then what has changed since. */
 export interface Snapshot {
-  /** Rows as JSON texts joined by commas; the last part may be empty. */
-  readonly parts: readonly string[];
-  /** Begins at the cut: every row is at least as new, and every change after it is sent. */
+  /**
+   * @returns the next part: rows as JSON texts joined by commas, perhaps none, and whether it is the last; undefined after
+   *   that
+   * @throws the driver's errors, and SlowReaderError
+   */
+  next(): Promise<{ readonly rows: string; readonly isLast: boolean } | undefined>;
+  /** Begins at the cut: every row is at least as new. To be asked for after the last part. */
   readonly replay: Replay;
+  /** Lets go of it; those who share it go on. */
+  close(): void;
+}
+
+export interface SnapshotsOptions {
+  readonly reader: ViewReader;
+  /** The place up to which everything has been dispatched. */
+  readonly head: () => string | undefined;
+  readonly replays: Replays;
 }
 
 /**
- * Reads snapshots, one at a time for each view, shared by all who want it meanwhile.
- *
- * The cut is the watcher's head when the read begins: a read that begins after a change was seen includes it, on every
- * server. A change made during the read comes again as a whole document, so a client converges.
+ * Reads the rows of views, in step with those who take them: a collection of any size passes through a window. Who comes
+ * while a view is being read, or right after with nothing changed, shares the read and its cut.
  */
 export class Snapshots {
-  readonly #taken = new Map<View, Promise<Snapshot>>();
-  readonly #options: { reader: ViewReader; history: History; head: () => string | undefined };
+  readonly #shared = new Map<View, Read>();
+  readonly #options: SnapshotsOptions;
 
-  constructor(options: { reader: ViewReader; history: History; head: () => string | undefined }) {
+  constructor(options: SnapshotsOptions) {
     this.#options = options;
   }
 
-  /** @throws RequestError 413 `snapshot-too-large`, and the driver's errors */
-  take(view: View): Promise<Snapshot> {
-    const found = this.#taken.get(view);
-    if (found !== undefined) return found;
-    const taken = this.#read(view);
-    this.#taken.set(view, taken);
-    // One whose replay has failed is of no use to those who come later.
-    void taken.then(
-      (snapshot) => snapshot.replay.onFailure(() => forget()),
-      () => undefined,
-    );
-    const forget = (): void => {
-      if (this.#taken.get(view) === taken) this.#taken.delete(view);
-    };
-    taken.then(() => setTimeout(forget, sharedMilliseconds).unref(), forget);
-    return taken;
-  }
-
-  async #read(view: View): Promise<Snapshot> {
-    const { reader, history, head } = this.#options;
-    const cut = head() ?? "";
-    const held = new Set<string>();
-    const parts: string[] = [];
-    let part: string[] = [];
-    let inPart = 0;
-    let bytes = 0;
-    for await (const document of reader.documentsOf(view.collection, view.filter, view.representation.fields)) {
-      const row = view.representation.encode(document);
-      held.add(encodeValue(document._id));
-      part.push(row);
-      inPart += row.length;
-      bytes += row.length;
-      if (bytes > snapshotBytes) throw tooLarge();
-      if (inPart < partBytes) continue;
-      parts.push(part.join(","));
-      part = [];
-      inPart = 0;
-    }
-    parts.push(part.join(","));
-    return { parts, replay: new Replay(view, cut, history, { kind: "held", ids: held }) };
+  /** @param isAlone - for a reader that was too slow to share one */
+  take(view: View, isAlone = false): Snapshot {
+    const found = isAlone ? undefined : this.#shared.get(view);
+    if (found?.isOpen) return found.join();
+    const read = new Read(view, this.#options, () => {
+      if (this.#shared.get(view) === read) this.#shared.delete(view);
+    });
+    if (!isAlone) this.#shared.set(view, read);
+    return read.join();
   }
 }
 
-function tooLarge(): RequestError {
-  return new RequestError(
-    413,
-    "snapshot-too-large",
-    `the snapshot has more than ${snapshotBytes / 1_000_000} MB: subscribe with a narrower filter or fewer fields`,
-  );
+interface Reader {
+  /** Index of the part that it takes next. */
+  at: number;
+  isCut: boolean;
+}
+
+/** One read of a view's rows, and those who share it. */
+class Read {
+  readonly #view: View;
+  readonly #options: SnapshotsOptions;
+  readonly #over: () => void;
+  readonly #readers = new Set<Reader>();
+  readonly #parts: string[] = [];
+  /** Parts that have left: the first in `#parts` has this index. */
+  #left = 0;
+  #bytes = 0;
+  #hasEnded = false;
+  #failure: { error: unknown } | undefined;
+  #replay: Replay | undefined;
+  #wake: (() => void)[] = [];
+
+  /** @param over - the read serves nobody who comes from now on */
+  constructor(view: View, options: SnapshotsOptions, over: () => void) {
+    this.#view = view;
+    this.#options = options;
+    this.#over = over;
+    this.#readAll()
+      .then(
+        () => setTimeout(over, sharedMilliseconds).unref(),
+        (error: unknown) => {
+          this.#failure = { error };
+          over();
+        },
+      )
+      .finally(() => this.#wakeAll());
+  }
+
+  /**
+   * Whether it serves one more: it can still be had from its first part on, and is still being read or shows what is there.
+   * One that has ended before a change would show a client what it knows to be old.
+   */
+  get isOpen(): boolean {
+    if (this.#left > 0 || this.#failure !== undefined) return false;
+    const replay = this.#replay;
+    if (!this.#hasEnded || replay === undefined) return true;
+    return this.#options.replays.advance(replay) && replay.failure === undefined && replay.frames.length === 0;
+  }
+
+  join(): Snapshot {
+    const reader: Reader = { at: 0, isCut: false };
+    this.#readers.add(reader);
+    const replayOf = (): Replay => {
+      if (this.#replay === undefined) throw new TypeError("the rows have not been read yet");
+      return this.#replay;
+    };
+    return {
+      next: () => this.#next(reader),
+      get replay() {
+        return replayOf();
+      },
+      close: () => {
+        this.#readers.delete(reader);
+        this.#drop();
+        this.#wakeAll();
+      },
+    };
+  }
+
+  async #next(reader: Reader): Promise<{ rows: string; isLast: boolean } | undefined> {
+    for (;;) {
+      if (reader.isCut) throw new SlowReaderError();
+      if (this.#failure !== undefined) throw this.#failure.error;
+      const rows = this.#parts[reader.at - this.#left];
+      if (rows !== undefined) {
+        reader.at += 1;
+        this.#drop();
+        this.#wakeAll();
+        return { rows, isLast: this.#hasEnded && reader.at === this.#left + this.#parts.length };
+      }
+      if (this.#hasEnded) return undefined;
+      await this.#change();
+    }
+  }
+
+  async #readAll(): Promise<void> {
+    const { reader, head } = this.#options;
+    const { collection, filter, representation, shown } = this.#view;
+    const rows = await reader.rowsOf({ collection, filter, fields: representation.fields }, head() ?? "");
+    const { isExact } = rows;
+    const ids = new Set<string>();
+    // Who comes later gets what has changed since the cut as well: it is of no use once that can't be had.
+    this.#replay = new Replay(this.#view, rows.cut, { kind: "holding", isExact, ids });
+    this.#replay.onFailure(this.#over);
+    let part: string[] = [];
+    let inPart = 0;
+    try {
+      for await (const document of rows.documents) {
+        const row = representation.encode(document);
+        if (ids.size < keptIds || shown !== undefined) ids.add(encodeValue(document._id));
+        else this.#replay.audience = { kind: "joining", isExact };
+        part.push(row);
+        inPart += row.length;
+        if (inPart < partBytes) continue;
+        await this.#add(part.join(","));
+        if (this.#readers.size === 0) throw new SlowReaderError();
+        part = [];
+        inPart = 0;
+      }
+      this.#hasEnded = true;
+      this.#push(part.join(","));
+    } finally {
+      // Nobody waits for the server to have closed its cursor.
+      void rows.close().catch(() => undefined);
+    }
+  }
+
+  #push(part: string): void {
+    this.#parts.push(part);
+    this.#bytes += part.length;
+    this.#drop();
+    this.#wakeAll();
+  }
+
+  /** Adds a part, and waits until there is room for the next. */
+  async #add(part: string): Promise<void> {
+    this.#push(part);
+    let since = performance.now();
+    let slowest = this.#slowest;
+    while (this.#readers.size > 0 && this.#ahead > windowBytes) {
+      await this.#changeOrPatience();
+      const now = this.#slowest;
+      if (now !== slowest) since = performance.now();
+      slowest = now;
+      if (performance.now() - since >= patienceMilliseconds) this.#cutSlowest();
+    }
+    // Where everybody keeps up, others still get their turn.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** Others wait for it: it begins anew by itself. One that is alone holds nobody up. */
+  #cutSlowest(): void {
+    if (this.#readers.size < 2) return;
+    const slowest = this.#slowest;
+    for (const reader of this.#readers) {
+      if (reader.at !== slowest || this.#readers.size < 2) continue;
+      reader.isCut = true;
+      this.#readers.delete(reader);
+    }
+    this.#drop();
+    this.#wakeAll();
+  }
+
+  get #slowest(): number {
+    let slowest = Number.POSITIVE_INFINITY;
+    for (const { at } of this.#readers) slowest = Math.min(slowest, at);
+    return slowest;
+  }
+
+  /** Bytes that the slowest reader has not taken. */
+  get #ahead(): number {
+    const from = Math.max(0, this.#slowest - this.#left);
+    let bytes = 0;
+    for (let index = from; index < this.#parts.length; index++) bytes += this.#parts[index]?.length ?? 0;
+    return bytes;
+  }
+
+  /** Lets parts go that all have taken, unless the whole is small enough to be kept for those who come later. */
+  #drop(): void {
+    if (this.#bytes <= keptBytes) return;
+    const taken = Math.min(this.#slowest, this.#left + this.#parts.length) - this.#left;
+    if (taken <= 0) return;
+    this.#parts.splice(0, taken);
+    this.#left += taken;
+    this.#over();
+  }
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => this.#wake.push(resolve));
+  }
+
+  /** Resolves at the next change, or when the patience with the slowest is over. */
+  async #changeOrPatience(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, patienceMilliseconds);
+    });
+    await Promise.race([this.#change(), patience]);
+    clearTimeout(timer);
+  }
+
+  #wakeAll(): void {
+    const woken = this.#wake;
+    this.#wake = [];
+    for (const wake of woken) wake();
+  }
 }

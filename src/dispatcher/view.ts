@@ -11,6 +11,9 @@ import type { ShownIds } from "./view-index.js";
 /** Ids in one delete message: a message of this many ObjectIds has some 27 KB. */
 const idsPerMessage = 1_000;
 
+/** What a live message ends with: a position of this length, and its quotes. */
+const previousTail = `${"0".repeat(32)}"}`;
+
 /** Ids that are remembered as having left early. */
 const mostGone = 10_000;
 
@@ -172,6 +175,11 @@ export class View {
    */
   liveMessage(operation: Operation, data: string, position: string, previous: string): string {
     return `${this.#prefix[operation]}${data},"view":"${this.id}","position":"${position}","previous":"${previous}"}`;
+  }
+
+  /** @returns a live message that follows another position than the one that it was made for */
+  following(message: string, previous: string): string {
+    return `${message.slice(0, -previousTail.length)}${previous}"}`;
   }
 
   /** Ends the view: all that its audience holds is void. */

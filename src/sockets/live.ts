@@ -66,6 +66,9 @@ export class LiveConnections {
       send: (text: string): void => {
         if (isOpen) socket.send(text, false, false);
       },
+      together: (work: () => void): void => {
+        if (isOpen) socket.cork(work);
+      },
       isFull: (): boolean => isOpen && socket.getBufferedAmount() > fullBytes,
       drained: (): Promise<void> =>
         new Promise((resolve) => {

@@ -1,6 +1,6 @@
 import type { Dispatcher } from "../dispatcher/dispatcher.js";
-import { Replay } from "../dispatcher/replay.js";
-import type { Snapshots } from "../dispatcher/snapshot.js";
+import type { Frame, Replay } from "../dispatcher/replay.js";
+import { SlowReaderError, type Snapshot, type Snapshots } from "../dispatcher/snapshot.js";
 import type { View } from "../dispatcher/view.js";
 import { RequestError } from "../errors.js";
 import type { Logger } from "../log.js";
@@ -14,9 +14,14 @@ const aheadMilliseconds = 10_000;
 /** Snapshots that are begun again, because the history went past them, before the client is told to come back later. */
 const attempts = 5;
 
+/** Messages that leave together: one write to the socket takes them all. */
+const framesTogether = 100;
+
 /** The connection, as far as a subscription needs it. */
 export interface Channel {
   send(text: string): void;
+  /** What is sent meanwhile leaves in one write. */
+  together(work: () => void): void;
   /** Whether so much is waiting for the client that more should wait here. */
   isFull(): boolean;
   /** Resolves when something has left, or the connection has closed. */
@@ -109,10 +114,16 @@ export class Subscription {
     const position = parsePosition(since);
     if (position === undefined || !(await this.#reached(since))) return "unknown-position";
     if (position.tag !== parsePosition(dispatcher.head ?? "")?.tag) return "unknown-position";
-    const replay = new Replay(this.view, since, dispatcher.history, { kind: "images" });
-    replay.advance();
-    if (replay.failure !== undefined) return replay.failure;
-    return this.#follow(replay, true);
+    const { replays } = dispatcher;
+    let replay = replays.of(this.view, since);
+    await replays.complete(replay);
+    if (replay.failure !== undefined && replay.start < since) {
+      // It may have failed for who was away for longer.
+      replay = replays.of(this.view, since, true);
+      await replays.complete(replay);
+    }
+    if (this.#hasEnded) return undefined;
+    return replay.failure ?? this.#follow(replay, since, true);
   }
 
   /** Another gateway may have been ahead of this one. */
@@ -131,36 +142,51 @@ export class Subscription {
   }
 
   async #readUntilJoined(): Promise<void> {
+    let isAlone = false;
     for (let attempt = 0; attempt < attempts; attempt++) {
-      const reason = await this.#read();
+      const snapshot = this.#options.snapshots.take(this.view, isAlone);
+      let reason: ResetReason | undefined;
+      try {
+        reason = await this.#read(snapshot);
+      } catch (error) {
+        if (!(error instanceof SlowReaderError)) throw error;
+        isAlone = true;
+        reason = "too-far-behind";
+      } finally {
+        snapshot.close();
+      }
       if (reason === undefined || this.#hasEnded) return;
       this.#sendReset(reason);
     }
     throw new RequestError(503, "too-busy", "the view changes faster than its snapshot can be sent; try again later");
   }
 
-  async #read(): Promise<ResetReason | undefined> {
-    const { channel, snapshots } = this.#options;
-    const { parts, replay } = await snapshots.take(this.view);
+  async #read(snapshot: Snapshot): Promise<ResetReason | undefined> {
+    const { channel, dispatcher } = this.#options;
     const head = `{"type":"snapshot","id":${JSON.stringify(this.id)},"interface":${JSON.stringify(this.view.interfaceName)},"data":[`;
-    for (const [index, part] of parts.entries()) {
-      if (!(await this.#hasRoom())) return undefined;
-      channel.send(`${head}${part}],"last":${index === parts.length - 1}}`);
+    for (let isLast = false; !isLast; ) {
+      const part = await snapshot.next();
+      if (part === undefined || !(await this.#hasRoom())) return undefined;
+      isLast = part.isLast;
+      channel.send(`${head}${part.rows}],"last":${isLast}}`);
     }
-    return this.#follow(replay, false);
+    const { replay } = snapshot;
+    await dispatcher.replays.complete(replay);
+    if (this.#hasEnded) return undefined;
+    return replay.failure ?? this.#follow(replay, replay.start, false);
   }
 
   /**
    * Sends what the replay has, and joins the topic in the very turn of the event loop in which nothing of it is left: what is
    * dispatched after that goes to the topic.
    */
-  async #follow(replay: Replay, recovered: boolean): Promise<ResetReason | undefined> {
+  async #follow(replay: Replay, from: string, recovered: boolean): Promise<ResetReason | undefined> {
     const { channel } = this.#options;
     if (!(await this.#hasRoom())) return undefined;
     channel.beginReplay(this.view);
     this.#isReplaying = true;
     try {
-      return await this.#send(replay, recovered);
+      return await this.#send(replay, from, recovered);
     } finally {
       if (this.#isReplaying) this.#endReplay(false);
     }
@@ -171,22 +197,45 @@ export class Subscription {
     this.#options.channel.endReplay(this.view, isComplete);
   }
 
-  async #send(replay: Replay, recovered: boolean): Promise<ResetReason | undefined> {
-    const { channel } = this.#options;
-    let sent = 0;
-    this.#sendReady(replay.start, recovered);
+  async #send(replay: Replay, from: string, recovered: boolean): Promise<ResetReason | undefined> {
+    const { dispatcher } = this.#options;
+    const first = replay.indexAfter(from);
+    let next = first;
+    this.#sendReady(from, recovered);
     for (;;) {
-      replay.advance();
+      const hasAll = dispatcher.replays.advance(replay);
       if (replay.failure !== undefined) return replay.failure;
-      for (; sent < replay.frames.length && !channel.isFull(); sent++) channel.send(replay.frames[sent]?.text ?? "");
-      if (sent === replay.frames.length) {
-        this.#closeGap(replay.frames.at(-1)?.position ?? replay.start);
+      next = this.#sendFrames(replay.frames, next, next === first ? from : undefined);
+      if (next === replay.frames.length && hasAll) {
+        this.#closeGap(next === first ? from : (replay.frames[next - 1]?.position ?? from));
         this.#attach();
         this.#endReplay(true);
         return undefined;
       }
       if (!(await this.#hasRoom())) return undefined;
+      if (!hasAll) await dispatcher.replays.complete(replay);
+      if (this.#hasEnded) return undefined;
     }
+  }
+
+  /**
+   * @param from - where the client stands, if nothing has been sent to it yet: the first frame of a replay that others share
+   *   follows an earlier one, and is told to follow this
+   * @returns the index of the first frame that there was no room for
+   */
+  #sendFrames(frames: readonly Frame[], next: number, from: string | undefined): number {
+    const { channel } = this.#options;
+    let index = next;
+    while (index < frames.length && !channel.isFull()) {
+      const end = Math.min(frames.length, index + framesTogether);
+      channel.together(() => {
+        for (; index < end; index++) {
+          const text = frames[index]?.text ?? "";
+          channel.send(index === next && from !== undefined ? this.view.following(text, from) : text);
+        }
+      });
+    }
+    return index;
   }
 
   /**

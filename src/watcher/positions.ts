@@ -1,3 +1,4 @@
+import type { Support } from "../database.js";
 import { formatPosition, ordinals } from "../position.js";
 import { timeOfToken } from "./change.js";
 import type { RawEvent } from "./raw-event.js";
@@ -31,19 +32,22 @@ export interface Positions {
   readonly settled: Place;
 }
 
-/** @param tagOf - the tag of the database's identity */
-export function createPositions(tagOf: () => string): Positions {
+/**
+ * How far the place of an idle token is set back, in seconds, on servers that are not MongoDB: beside a writer, SecantusDB's
+ * idle tokens were seen ahead of events that came after them. A client that held such a place would never be told of those.
+ */
+const idleSlackSeconds = 3;
+
+/** @param database - its tag goes into every position */
+export function createPositions(database: { readonly tag: string; readonly support: Support }): Positions {
   let settled: Place = { seconds: 0, increment: 0, ordinal: ordinals.before };
   let place = settled;
   let head: Place = settled;
   let known: Place | undefined;
   const format = ({ seconds, increment, ordinal }: Place): string =>
-    formatPosition({ seconds, increment, ordinal, tag: tagOf() });
+    formatPosition({ seconds, increment, ordinal, tag: database.tag });
 
-  /**
-   * A position that was told is never followed by a lower one. MongoDB's order sees to that by itself; beside a writer,
-   * SecantusDB's idle tokens were seen ahead of events that came after them.
-   */
+  /** A position that was told is never followed by a lower one, whatever the server says. */
   function after(time: Time): Place {
     const floor = isBefore(place, head) ? head : place;
     const { seconds, increment } = time;
@@ -70,7 +74,12 @@ export function createPositions(tagOf: () => string): Positions {
     },
     idle(token) {
       const time = timeOfToken(token);
-      const idle: Place | undefined = time && { ...time, ordinal: ordinals.before };
+      const slack = database.support.isMongodb ? 0 : idleSlackSeconds;
+      const idle: Place | undefined = time && {
+        seconds: time.seconds - slack,
+        increment: time.increment,
+        ordinal: ordinals.before,
+      };
       if (isBefore(head, place)) head = place;
       if (idle !== undefined && isBefore(head, idle)) head = idle;
       return format(head);

@@ -1,11 +1,52 @@
 import { BSON, type ChangeStream, type ChangeStreamOptions, type Db, type Document, type ResumeToken } from "mongodb";
+import type { Support } from "../database.js";
 import { RawEvent } from "./raw-event.js";
+
+/** How long the server may hold back an empty batch, in milliseconds. */
+const maxAwaitTimeMS = 1_000;
+/** Silence beyond that is still taken for a slow network for some seconds. */
+export const normalSilenceMilliseconds = maxAwaitTimeMS + 5_000;
 
 /** What the server said at once: some events, perhaps none, and the token of the place after them. */
 export interface RawBatch {
   readonly events: readonly RawEvent[];
   /** The place after the last event, or, of an empty batch, how far the server has read. */
   readonly token: ResumeToken | undefined;
+}
+
+/**
+ * Ordinals of positions count the events of this pipeline, so that whoever reads again what was read before has to use the
+ * same one.
+ *
+ * @param collections - those of all interfaces
+ */
+export function pipelineOf(collections: Iterable<string>, support: Support): Document[] {
+  const names = [...collections];
+  const match = {
+    $match: {
+      $or: [
+        { "ns.coll": { $in: names } },
+        { "to.coll": { $in: names } },
+        { operationType: { $in: ["dropDatabase", "invalidate"] } },
+      ],
+    },
+  };
+  // The split stage has to be the last one.
+  return support.splitEvents ? [match, { $changeStreamSplitLargeEvent: {} }] : [match];
+}
+
+/** @returns what the stream is opened with, but for the place where it begins */
+export function optionsOf(support: Support): ChangeStreamOptions {
+  return {
+    // The only one that a change stream may have, whatever the URI says for reads.
+    readConcern: { level: "majority" },
+    maxAwaitTimeMS,
+    ...(support.expandedEvents ? { showExpandedEvents: true } : {}),
+    // `required` would end the stream at the first image that is missing or has expired.
+    ...(support.images
+      ? { fullDocument: "whenAvailable", fullDocumentBeforeChange: "whenAvailable" }
+      : { fullDocument: "updateLookup" }),
+  };
 }
 
 /** What finding a server may take beyond any silence of the stream: the driver looks for one, and tries twice. */

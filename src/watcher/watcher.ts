@@ -1,4 +1,4 @@
-import { type ChangeStreamOptions, type Document, type ResumeToken, Timestamp } from "mongodb";
+import { type ChangeStreamOptions, Timestamp } from "mongodb";
 import { type Database, notAReplicaSet } from "../database.js";
 import { DatabaseUnreachableError, TailgateError } from "../errors.js";
 import type { Logger } from "../log.js";
@@ -13,12 +13,9 @@ import { lookUp, updatesToLookUp } from "./look-up.js";
 import { oldestEntry } from "./oplog.js";
 import { createPositions } from "./positions.js";
 import type { RawEvent } from "./raw-event.js";
-import { type RawBatch, readBatches } from "./stream.js";
+import { createResumePoint } from "./resume-point.js";
+import { normalSilenceMilliseconds, optionsOf, pipelineOf, type RawBatch, readBatches } from "./stream.js";
 
-/** How long the server may hold back an empty batch, in milliseconds. */
-const maxAwaitTimeMS = 1_000;
-/** Beyond `maxAwaitTimeMS`, what silence is still taken for a slow network. */
-const silenceAllowanceMilliseconds = 5_000;
 /** Under the driver's own time limit for a socket, which would otherwise come first. */
 const longestSilenceMilliseconds = 50_000;
 /** Longer than the server holds back an empty batch: something is wrong, though perhaps not for long. */
@@ -82,11 +79,11 @@ export function createWatcher(options: WatcherOptions): Watcher {
   const { database, log, metrics, sink } = options;
   const { db } = database;
   const stopping = new AbortController();
-  const position = createPositions(() => database.tag);
+  const position = createPositions(database);
   let head: string | undefined;
   const assemble = createAssembler();
   const backoff = createBackoff({ baseMilliseconds: 1_000, maxMilliseconds: 15_000, floorMilliseconds: 100 });
-  let token: ResumeToken | undefined;
+  const resume = createResumePoint(database);
   /** The history between the last token and now can't be had. */
   let lost = false;
   let hasDispatched = false;
@@ -95,7 +92,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   let refillUntil = "";
   let startedAt = performance.now();
   let batchSize = largestBatch;
-  let silenceMilliseconds = maxAwaitTimeMS + silenceAllowanceMilliseconds;
+  let silenceMilliseconds = normalSilenceMilliseconds;
   let lastBatchAt = performance.now();
   let trouble: string | undefined = "the change stream is not open yet";
   let running: Promise<void> | undefined;
@@ -106,8 +103,8 @@ export function createWatcher(options: WatcherOptions): Watcher {
     assemble.reset();
     const from = await resumePoint();
     let isOpening = true;
-    for await (const batch of readBatches(db, pipelineOf(options), {
-      stream: { ...streamOptions(options), ...from, batchSize },
+    for await (const batch of readBatches(db, pipelineOf(options.collections, database.support), {
+      stream: { ...optionsOf(database.support), ...from, batchSize },
       silenceMilliseconds,
       signal: stopping.signal,
       undecodable: quarantine,
@@ -121,7 +118,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       if (isRefilled(batch, isOpening)) opened();
       isOpening = false;
       // The size is that of the opening: to have larger ones again, the stream is reopened where it stands.
-      if (batchSize >= openedWith * 8 && !assemble.incomplete && token !== undefined) return;
+      if (batchSize >= openedWith * 8 && !assemble.incomplete && resume.token !== undefined) return;
     }
   }
 
@@ -131,7 +128,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
    */
   async function resumePoint(): Promise<ChangeStreamOptions> {
     position.rewind();
-    if (token !== undefined) return { startAfter: token };
+    if (resume.token !== undefined) return { startAfter: resume.token };
     const { seconds, increment, ordinal } = position.settled;
     const isKnown = seconds > 0 && hasDispatched && !lost;
     const at = isKnown ? new Timestamp({ t: seconds, i: increment }) : (refillFrom ?? (await currentTime()));
@@ -162,9 +159,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       index = sink.dispatchBatch(events, index);
       if (index < events.length) await turnOfTheEventLoop();
     }
-    // Between the fragments of an event there is no place to resume from; after the last whole event there is.
-    if (!assemble.incomplete) token = batch.token ?? lastWhole?.token ?? token;
-    else if (lastWhole !== undefined) token = lastWhole.token;
+    resume.passed(batch, lastWhole, assemble.incomplete);
     position.settle();
     head = position.idle(batch.token);
     hasDispatched = true;
@@ -199,7 +194,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   /** That a stream opens shows no health yet: one that opens and then always fails must be retried ever more slowly. */
   function healthy(): void {
     backoff.reset();
-    silenceMilliseconds = maxAwaitTimeMS + silenceAllowanceMilliseconds;
+    silenceMilliseconds = normalSilenceMilliseconds;
     batchSize = Math.min(largestBatch, batchSize * 2);
   }
 
@@ -224,12 +219,12 @@ export function createWatcher(options: WatcherOptions): Watcher {
     trouble = troubles[recovery];
     metrics.streamFailures.inc({ recovery });
     log[recovery === "resume" ? "warn" : "error"]({ err: error, recovery }, "change stream failed");
-    if (recovery === "new-epoch" && token !== undefined && position.settled.ordinal === ordinals.before) {
+    if (recovery === "new-epoch" && resume.token !== undefined && position.settled.ordinal === ordinals.before) {
       // No event has come yet, so the time at which the stream began says as much as its token, and is kept for longer: a
       // server may refuse the token of a place before its first entry.
-      token = undefined;
+      resume.forget();
     } else if (recovery === "new-epoch") {
-      token = undefined;
+      resume.forget();
       refillFrom = undefined;
       lost = true;
     } else if (recovery === "shrink") {
@@ -277,34 +272,6 @@ export function createWatcher(options: WatcherOptions): Watcher {
       stopping.abort();
       await running;
     }),
-  };
-}
-
-function pipelineOf(options: WatcherOptions): Document[] {
-  const collections = [...options.collections];
-  const match = {
-    $match: {
-      $or: [
-        { "ns.coll": { $in: collections } },
-        { "to.coll": { $in: collections } },
-        { operationType: { $in: ["dropDatabase", "invalidate"] } },
-      ],
-    },
-  };
-  // The split stage has to be the last one.
-  return options.database.support.splitEvents ? [match, { $changeStreamSplitLargeEvent: {} }] : [match];
-}
-
-function streamOptions(options: WatcherOptions): ChangeStreamOptions {
-  return {
-    // The only one that a change stream may have, whatever the URI says for reads.
-    readConcern: { level: "majority" },
-    maxAwaitTimeMS,
-    ...(options.database.support.expandedEvents ? { showExpandedEvents: true } : {}),
-    // `required` would end the stream at the first image that is missing or has expired.
-    ...(options.database.support.images
-      ? { fullDocument: "whenAvailable", fullDocumentBeforeChange: "whenAvailable" }
-      : { fullDocument: "updateLookup" }),
   };
 }
 

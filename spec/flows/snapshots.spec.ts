@@ -1,0 +1,114 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { expect } from "chai";
+import { connectClient, type TestClient } from "../support/client.js";
+import { startTestGateway, type TestGateway } from "../support/gateway.js";
+import { freshDatabase, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
+import { type Subscriber, subscribe } from "../support/subscriber.js";
+
+type Row = { _id: number; n: number; text: string };
+type Part = { type?: string; data: Row[]; last?: boolean };
+
+const text = "x".repeat(1_000);
+
+describe("a snapshot that is larger than what is kept of it", () => {
+  const rows = 20_000;
+  let server: OwnServer;
+  let database: SpecDatabase;
+  let gateway: TestGateway;
+  const items = () => database.db.collection<Row>("items");
+
+  before(async function () {
+    this.timeout(60_000);
+    server = await startOwnServer();
+    database = await freshDatabase(server);
+    await database.db.createCollection("items", { changeStreamPreAndPostImages: { enabled: true } });
+    for (let from = 0; from < rows; from += 5_000) {
+      await items().insertMany(Array.from({ length: 5_000 }, (_, index) => ({ _id: from + index, n: 0, text })));
+    }
+    gateway = await startTestGateway({
+      mongo: database.uri,
+      interfaces: { items: { read: true }, small: { read: true } },
+      // What was inserted above is none of the gateway's past: its history begins after it.
+      history: { events: 1_000 },
+    });
+  });
+  after(async () => {
+    await gateway.stop();
+    // Its own server: dropping so much takes it longer than being killed.
+    await server.dispose();
+  });
+
+  async function open(): Promise<TestClient> {
+    const client = await connectClient(gateway.websocketUrl, { protocols: ["tailgate.v1"] });
+    client.socket.send(JSON.stringify({ type: "subscribe", id: 1, interface: "items" }));
+    return client;
+  }
+  const isType = (type: string) => (message: Record<string, unknown>) => message.type === type;
+
+  it("is read no faster than its reader takes it, and comes whole; others go on meanwhile", async function () {
+    this.timeout(60_000);
+    const stalled = await open();
+    await stalled.until(isType("snapshot"));
+    stalled.socket.pause();
+    const before = process.memoryUsage();
+    const delay = monitorEventLoopDelay({ resolution: 5 });
+    delay.enable();
+    // Others subscribe, and read all of it, while one holds its read up.
+    const others = await Promise.all([open(), open()]);
+    for (const other of others) await other.until(isType("ready"), 40_000);
+    for (const other of others) {
+      const parts = other.received.filter(isType("snapshot")) as unknown as Part[];
+      const ids = new Set(parts.flatMap(({ data }) => data.map((row) => (row as unknown as { id: number }).id)));
+      expect(ids.size).to.equal(rows);
+      expect(parts.filter(({ last }) => last).length).to.equal(1);
+      expect(parts.at(-1)?.last).to.equal(true);
+      await other.close();
+    }
+    const small = await subscribe(gateway.websocketUrl, { interface: "small" });
+    await small.ready(5_000);
+    await small.close();
+    delay.disable();
+    // This process is the clients as well, which decode 40 MB of JSON.
+    expect(process.memoryUsage().arrayBuffers - before.arrayBuffers).to.be.below(40_000_000);
+    expect(delay.max / 1e6, "ms of event loop delay").to.be.below(1_000);
+    // It had not been forgotten: it goes on where it stopped, perhaps from the beginning.
+    await items().updateOne({ _id: 7 }, { $set: { n: 1 } });
+    stalled.socket.resume();
+    await stalled.until(isType("ready"), 40_000);
+    const latest = new Map<number, Row>();
+    for (const message of stalled.received) {
+      if (message.type === "reset") latest.clear();
+      if (message.type !== "snapshot") continue;
+      for (const row of message.data as (Row & { id: number })[]) latest.set(row.id, row);
+    }
+    await stalled.until((message) => message.operation !== undefined || latest.get(7)?.n === 1).catch(() => undefined);
+    expect(latest.size).to.equal(rows);
+    await stalled.close();
+  });
+
+  it("is exact although rows change, come and go while it is sent", async function () {
+    this.timeout(60_000);
+    const joining = subscribe(gateway.websocketUrl, { interface: "items" });
+    let isWriting = true;
+    const writing = (async () => {
+      for (let n = 0; isWriting; n++) {
+        await items().updateOne({ _id: (n * 7_919) % rows }, { $set: { n: n + 1 } });
+        if (n % 3 === 0) await items().deleteOne({ _id: (n * 104_729) % rows });
+        if (n % 4 === 0) await items().insertOne({ _id: rows + n, n, text });
+      }
+    })();
+    const subscriber: Subscriber = await joining;
+    await subscriber.ready(40_000);
+    isWriting = false;
+    await writing;
+    await items().insertOne({ _id: 1_000_000, n: 0, text });
+    await subscriber.until((held) => held.has("1000000"));
+    const stored = await items().find().project({ n: 1 }).sort({ _id: 1 }).toArray();
+    const held = [...subscriber.rows.values()].map(({ id, n }) => ({ _id: id, n }));
+    held.sort((a, b) => Number(a._id) - Number(b._id));
+    expect(held.length).to.equal(stored.length);
+    expect(held).to.deep.equal(stored);
+    expect(subscriber.faults).to.deep.equal([]);
+    await subscriber.close();
+  });
+});

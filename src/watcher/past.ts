@@ -1,0 +1,78 @@
+import { Timestamp } from "mongodb";
+import type { Database } from "../database.js";
+import { parsePosition } from "../position.js";
+import { changeOf, type StreamEvent } from "./change.js";
+import { createAssembler } from "./fragments.js";
+import { lookUp, updatesToLookUp } from "./look-up.js";
+import { oldestEntry } from "./oplog.js";
+import { createPositions } from "./positions.js";
+import { normalSilenceMilliseconds, optionsOf, pipelineOf, readBatches } from "./stream.js";
+
+const batchSize = 1_000;
+
+/** Events of the past, and the place up to which everything has been yielded. */
+export interface PastBatch {
+  readonly events: readonly StreamEvent[];
+  readonly head: string;
+}
+
+/** The oplog begins after the place that was asked for. */
+export class PastLostError extends Error {
+  readonly code = "past-lost";
+
+  constructor() {
+    super("the oplog no longer reaches back to where a client was");
+    this.name = "PastLostError";
+  }
+}
+
+/** Reads again, from a position on, what the change stream has carried; at its end it goes on with what comes. */
+export type ReadPast = (position: string, signal: AbortSignal) => AsyncIterable<PastBatch>;
+
+/**
+ * A change stream of its own for as long as somebody needs it, with the same pipeline and the same positions as the
+ * watcher's. It begins at the position's time, with all events of that time, and leaves out those that the position
+ * counts.
+ *
+ * @param options.undecodable - told of events that can't be read
+ * @returns a function whose iterations throw PastLostError, and the driver's errors as they are
+ */
+export function createPast(options: {
+  database: Database;
+  collections: ReadonlySet<string>;
+  undecodable: (error: Error) => void;
+}): ReadPast {
+  const { database, undecodable } = options;
+  return async function* (position, signal) {
+    const from = parsePosition(position);
+    if (from === undefined) throw new TypeError(`no position: ${position}`);
+    const at = new Timestamp({ t: from.seconds, i: from.increment });
+    // Not every server says so by itself; where the oplog may not be read, what it says has to do.
+    const oldest = await oldestEntry(database.client);
+    if (oldest?.greaterThan(at)) throw new PastLostError();
+    const positions = createPositions(database);
+    positions.begin(from, from.ordinal);
+    const assemble = createAssembler();
+    for await (const batch of readBatches(database.db, pipelineOf(options.collections, database.support), {
+      stream: {
+        ...optionsOf(database.support),
+        startAtOperationTime: at,
+        batchSize,
+      },
+      silenceMilliseconds: 2 * normalSilenceMilliseconds,
+      signal,
+      undecodable,
+    })) {
+      const events: StreamEvent[] = [];
+      for (const fragment of batch.events) {
+        const event = assemble.add(fragment);
+        const place = event === undefined ? undefined : positions.of(event);
+        const translated = event === undefined || place === undefined ? undefined : changeOf(event, place);
+        if (translated !== undefined) events.push(translated);
+      }
+      const missing = updatesToLookUp(events);
+      if (missing.size > 0) await lookUp(database, missing, batch.events.at(-1)?.clusterTime);
+      yield { events, head: positions.idle(batch.token) };
+    }
+  };
+}
