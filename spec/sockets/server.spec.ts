@@ -175,6 +175,30 @@ describe("the sockets", () => {
     await client.close();
   }).timeout(120_000);
 
+  it("let a crowd in one after another, while those who are connected are served (hazard 27)", async () => {
+    const neighbour = await connectClient(gateway.websocketUrl);
+    const crowd = Array.from({ length: 600 }, () => connectClient(`${gateway.websocketUrl}?interfaces=items`));
+    await until(async () => (await metric("tailgate_connections_waiting")) > 0);
+    await insertItem(600);
+    expect(await neighbour.next()).to.deep.include({ data: { id: 600 } });
+    const clients = await Promise.all(crowd);
+    expect(await metric("tailgate_connections_waiting")).to.equal(0);
+    await insertItem(601);
+    for (const client of clients) await client.until(({ data }) => (data as { id?: number }).id === 601);
+    await Promise.all([neighbour, ...clients].map((client) => client.close()));
+  });
+
+  it("tell those who still wait for their turn that the gateway is stopping", async () => {
+    const second = await startTestGateway({ mongo: database.uri, interfaces: { items: { read: true } } });
+    const crowd = Array.from({ length: 600 }, () => connectClient(second.websocketUrl));
+    await crowd[0];
+    const stopping = second.stop();
+    for (const client of await Promise.all(crowd)) expect((await client.closed).code).to.be.oneOf([1001, 1006]);
+    const codes = await Promise.all((await Promise.all(crowd)).map(async (client) => (await client.closed).code));
+    expect(codes.filter((code) => code === 1001).length).to.be.greaterThan(50);
+    await stopping;
+  });
+
   it("end every connection with 1001 when the gateway stops, and take no new one (hazard 29)", async () => {
     const second = await startTestGateway({ mongo: database.uri, interfaces: { items: { read: true } } });
     const clients = await Promise.all(Array.from({ length: 100 }, () => connectClient(second.websocketUrl)));

@@ -55,7 +55,7 @@ export async function serverFindings(database: Database): Promise<Finding[]> {
       : outdated(serverVersion, support.images),
   );
   findings.push(
-    other === "" && Number.parseInt(serverVersion, 10) >= 5
+    support.snapshotReads
       ? { area: "database", level: "ok", what: "snapshot reads are true to their time" }
       : {
           area: "database",

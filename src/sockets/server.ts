@@ -3,16 +3,17 @@ import type { VerifyToken } from "../auth/tokens.js";
 import type { Settings } from "../config/settings.js";
 import type { Dispatcher, Publisher } from "../dispatcher/dispatcher.js";
 import type { Snapshots } from "../dispatcher/snapshot.js";
-import { TailgateError } from "../errors.js";
 import type { Logger } from "../log.js";
 import { closeCodes, subprotocol, websocketPath } from "../message.js";
-import type { Metrics } from "../metrics.js";
+import { gaugeOf, type Metrics } from "../metrics.js";
 import { sleep } from "../retry.js";
 import { once, type Service } from "../service.js";
 import { type Admission, admit, expired } from "./admission.js";
 import { type Connection, closeReason, type Socket } from "./connection.js";
 import { createExpiry } from "./expiry.js";
 import type { Front } from "./front.js";
+import { createGate } from "./gate.js";
+import { listen } from "./listen.js";
 import { LiveConnections } from "./live.js";
 import { createSweep } from "./sweep.js";
 import { readUpgrade } from "./upgrade-request.js";
@@ -22,7 +23,6 @@ import {
   DISABLED,
   type HttpRequest,
   type HttpResponse,
-  LIBUS_LISTEN_EXCLUSIVE_PORT,
   type us_listen_socket,
   us_listen_socket_close,
   type us_socket_context_t,
@@ -66,6 +66,13 @@ export function createSockets(options: SocketsOptions): Sockets {
     const { code, reason } = expired(settings);
     end(socket, code, reason);
   });
+  const gate = createGate();
+  gaugeOf(
+    metrics,
+    "tailgate_connections_waiting",
+    "Websocket connections that wait for their turn to be let in",
+    () => gate.waiting,
+  );
   const app = App();
   const live = new LiveConnections({
     ...options,
@@ -167,7 +174,9 @@ export function createSockets(options: SocketsOptions): Sockets {
     const open = (connection: Connection): void => {
       res.cork(() => res.upgrade({ connection }, key, protocol, extensions, context));
     };
-    const admission = isStopping ? stoppingAdmission : admit(request, options);
+    const decide = () => (isStopping ? stoppingAdmission : admit(request, options));
+    const turn = gate.enter();
+    const admission = turn === undefined ? decide() : turn.then(decide);
     if (admission instanceof Promise) {
       openLater(res, admission.then(connectionOf), open);
       return;
@@ -254,6 +263,7 @@ export function createSockets(options: SocketsOptions): Sockets {
     stop: once(async () => {
       isStopping = true;
       if (listening !== undefined) us_listen_socket_close(listening);
+      gate.stop();
       await endAll();
       await front.stop();
       sweep.stop();
@@ -275,28 +285,4 @@ function mayStillSend(connection: Connection, messagesPerMinute: number): boolea
     connection.messagesLeft = messagesPerMinute;
   }
   return connection.messagesLeft-- > 0;
-}
-
-type Listen = (
-  host: string,
-  port: number,
-  options: number,
-  listener: (token: us_listen_socket | false) => void,
-) => void;
-
-function listen(app: ReturnType<typeof App>, host: string, port: number): Promise<us_listen_socket> {
-  return new Promise((resolve, reject) => {
-    // The binary takes host and options together, its types don't say so. Without the option a second gateway would share
-    // the port in silence, and each would get some of the connections.
-    (app.listen as unknown as Listen).call(app, host, port, LIBUS_LISTEN_EXCLUSIVE_PORT, (token) => {
-      if (token !== false) resolve(token);
-      else
-        reject(
-          new TailgateError(
-            "port-in-use",
-            `can't listen on ${host}:${port}: the port is in use or the address is not this machine's. Set PORT to another, or stop what uses it`,
-          ),
-        );
-    });
-  });
 }
