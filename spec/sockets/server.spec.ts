@@ -1,10 +1,11 @@
 import { once } from "node:events";
-import { connect, type Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
+import { connect } from "node:net";
 import { expect } from "chai";
 import { connectClient, type TestClient } from "../support/client.js";
+import { eventually, metricOf } from "../support/eventually.js";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
 import { startProxy } from "../support/proxy.js";
+import { framesOf, rawUpgrade, readAll } from "../support/raw-websocket.js";
 import { freshDatabase, type SpecDatabase } from "../support/server.js";
 
 describe("the sockets", () => {
@@ -25,11 +26,7 @@ describe("the sockets", () => {
   });
 
   const code = async (client: TestClient): Promise<number> => (await client.closed).code;
-  const metric = async (name: string): Promise<number> => {
-    const text = await (await fetch(`${gateway.url}/metrics`)).text();
-    const line = text.split("\n").find((each) => each.startsWith(name));
-    return Number(line?.split(" ").at(-1));
-  };
+  const metric = (series: string): Promise<number> => metricOf(gateway.url, series);
   const insertItem = (n: number) => database.db.collection<{ _id: number }>("items").insertOne({ _id: n });
 
   describe("refuse with a close code, so that a browser can see why", () => {
@@ -118,9 +115,9 @@ describe("the sockets", () => {
   it("close a peer that answers no ping (hazard 26)", async () => {
     const proxy = await startProxy({ port: gateway.gateway.port });
     const client = await connectClient(`ws://127.0.0.1:${proxy.port}/ws`, { headers: { host: "x" } });
-    await until(async () => (await metric("tailgate_connections{")) === 1);
+    await eventually(async () => (await metric("tailgate_connections{")) === 1);
     proxy.blackhole();
-    await until(async () => (await metric("tailgate_connections{")) === 0, 30_000);
+    await eventually(async () => (await metric("tailgate_connections{")) === 0, 30_000);
     client.socket.terminate();
     await proxy.close();
   }).timeout(60_000);
@@ -136,7 +133,7 @@ describe("the sockets", () => {
       await others.insertMany(Array.from({ length: 100 }, (_, k) => ({ _id: n + k, text })));
     }
     await neighbour.take(count, 30_000);
-    await until(async () => (await metric('tailgate_connections_closed_total{code="4508"}')) === 1);
+    await eventually(async () => (await metric('tailgate_connections_closed_total{code="4508"}')) === 1);
     expect(await metric("tailgate_connections{")).to.equal(1);
     // Now it reads: a whole prefix of the messages, then the close frame with its code.
     const frames = framesOf(await readAll(slow));
@@ -166,7 +163,7 @@ describe("the sockets", () => {
       }
     };
     await Promise.all(Array.from({ length: 20 }, worker));
-    await until(async () => (await metric("tailgate_connections{")) === 0);
+    await eventually(async () => (await metric("tailgate_connections{")) === 0);
     expect(await metric("tailgate_views")).to.equal(0);
     await insertItem(4);
     const client = await connectClient(gateway.websocketUrl);
@@ -194,54 +191,3 @@ describe("the sockets", () => {
     await writer;
   }).timeout(60_000);
 });
-
-async function until(condition: () => Promise<boolean>, timeoutMilliseconds = 15_000): Promise<void> {
-  const deadline = performance.now() + timeoutMilliseconds;
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`not in ${timeoutMilliseconds} ms`);
-    await sleep(20);
-  }
-}
-
-/** A websocket handshake by hand, so that what follows can be anything. */
-async function rawUpgrade(port: number): Promise<Socket> {
-  const socket = connect(port, "127.0.0.1");
-  await once(socket, "connect");
-  socket.write(
-    `GET /ws HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n`,
-  );
-  let head = "";
-  while (!head.includes("\r\n\r\n")) {
-    const [chunk] = (await once(socket, "data")) as [Buffer];
-    head += chunk.toString("latin1");
-  }
-  expect(head).to.match(/^HTTP\/1.1 101/);
-  return socket;
-}
-
-async function readAll(socket: Socket): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  socket.on("data", (chunk: Buffer) => chunks.push(chunk));
-  socket.resume();
-  await once(socket, "close");
-  return Buffer.concat(chunks);
-}
-
-function framesOf(bytes: Buffer): { opcode: number; payload: Buffer }[] {
-  const frames: { opcode: number; payload: Buffer }[] = [];
-  for (let at = 0; at + 2 <= bytes.length; ) {
-    const opcode = bytes.readUInt8(at) & 15;
-    let length = bytes.readUInt8(at + 1) & 127;
-    at += 2;
-    if (length === 126) {
-      length = bytes.readUInt16BE(at);
-      at += 2;
-    } else if (length === 127) {
-      length = Number(bytes.readBigUInt64BE(at));
-      at += 8;
-    }
-    frames.push({ opcode, payload: bytes.subarray(at, at + length) });
-    at += length;
-  }
-  return frames;
-}

@@ -14,8 +14,15 @@ export interface Proxy {
   close(): Promise<void>;
 }
 
-/** A TCP proxy that stands between a client and a server and fails as networks do. */
-export async function startProxy(target: { host?: string; port: number }): Promise<Proxy> {
+/**
+ * A TCP proxy that stands between a client and a server and fails as networks do.
+ *
+ * @param sent - is shown what clients send
+ */
+export async function startProxy(
+  target: { host?: string; port: number },
+  sent?: (chunk: Buffer) => void,
+): Promise<Proxy> {
   const pairs = new Set<readonly [Socket, Socket]>();
   let dark = false;
   const server = createServer((near) => {
@@ -30,6 +37,7 @@ export async function startProxy(target: { host?: string; port: number }): Promi
     near.on("error", end).on("close", end);
     far.on("error", end).on("close", end);
     if (dark) return;
+    if (sent !== undefined) near.on("data", sent);
     near.pipe(far);
     far.pipe(near);
   });
