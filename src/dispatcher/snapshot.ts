@@ -28,6 +28,8 @@ export interface Snapshot {
  */
 export class Snapshots {
   readonly #taken = new Map<View, Promise<Snapshot>>();
+  /** Of those that have been read. */
+  readonly #replays = new Map<View, Replay>();
   readonly #options: { reader: ViewReader; history: History; head: () => string | undefined };
 
   constructor(options: { reader: ViewReader; history: History; head: () => string | undefined }) {
@@ -36,17 +38,24 @@ export class Snapshots {
 
   /** @throws RequestError 413 `snapshot-too-large`, and the driver's errors */
   take(view: View): Promise<Snapshot> {
+    // The history may have gone past one that nobody has looked at meanwhile. Its replay finds out, and it is forgotten.
+    this.#replays.get(view)?.advance();
     const found = this.#taken.get(view);
     if (found !== undefined) return found;
     const taken = this.#read(view);
     this.#taken.set(view, taken);
     // One whose replay has failed is of no use to those who come later.
     void taken.then(
-      (snapshot) => snapshot.replay.onFailure(() => forget()),
+      ({ replay }) => {
+        if (this.#taken.get(view) === taken) this.#replays.set(view, replay);
+        replay.onFailure(() => forget());
+      },
       () => undefined,
     );
     const forget = (): void => {
-      if (this.#taken.get(view) === taken) this.#taken.delete(view);
+      if (this.#taken.get(view) !== taken) return;
+      this.#taken.delete(view);
+      this.#replays.delete(view);
     };
     taken.then(() => setTimeout(forget, sharedMilliseconds).unref(), forget);
     return taken;
