@@ -16,7 +16,7 @@ describe("the command's secrets (hazard 42)", () => {
     database.uri.replace("mongodb://", `mongodb://gateway:${password}@`).concat("&authSource=admin");
   const run = (command: string, uri: string): TestCommand => {
     const config = `${files.folder}/tailgate.config.json`;
-    const args = [command, "--config", config, "--mongo", uri, "--start-timeout", "5"];
+    const args = [command, "--config", config, "--mongo", uri, "--start-timeout", "2"];
     return runCommand(args, { PORT: "0", LOG_LEVEL: "trace" });
   };
 
@@ -82,8 +82,7 @@ describe("the command's secrets (hazard 42)", () => {
     ["a URI that can't be read", () => `mongodb://gateway:${canary}@@127.0.0.1:1:2/jobs`, 78],
   ] as const) {
     it(`are in no message about ${what}`, async () => {
-      for (const command of ["serve", "doctor"]) {
-        const failing = run(command, uri());
+      for (const failing of ["serve", "doctor"].map((command) => run(command, uri()))) {
         expect(await failing.exit, failing.errors()).to.equal(code);
         expect(failing.output() + failing.errors()).not.to.contain(canary);
       }

@@ -149,6 +149,12 @@ describe("the sockets", () => {
 
   it("forget every connection that closes, however it closes (hazard 28)", async () => {
     const rounds = Number(process.env.TAILGATE_CHURN ?? 2_000);
+    const subscribe = (n: number) => ({
+      type: "subscribe",
+      id: n,
+      interface: "items",
+      filter: { _id: { $lt: n % 50 } },
+    });
     let done = 0;
     const worker = async (): Promise<void> => {
       while (done < rounds) {
@@ -156,7 +162,12 @@ describe("the sockets", () => {
         if (n % 3 === 0) {
           (await rawUpgrade(gateway.gateway.port)).resetAndDestroy();
         } else {
-          const client = await connectClient(`${gateway.websocketUrl}${n % 2 === 0 ? "?interfaces=items" : ""}`);
+          const client = await (n % 4 === 1
+            ? connectClient(gateway.websocketUrl, { protocols: ["tailgate.v1"] })
+            : connectClient(`${gateway.websocketUrl}${n % 2 === 0 ? "?interfaces=items" : ""}`));
+          if (n % 4 === 1) client.socket.send(JSON.stringify(subscribe(n)));
+          // Some of those that subscribe wait for their rows, others go before they have come.
+          if (n % 8 === 1) await client.until(({ type }) => type === "ready");
           if (n % 5 === 0) client.socket.terminate();
           else await client.close();
         }
@@ -164,7 +175,9 @@ describe("the sockets", () => {
     };
     await Promise.all(Array.from({ length: 20 }, worker));
     await eventually(async () => (await metric("tailgate_connections{")) === 0);
-    expect(await metric("tailgate_views")).to.equal(0);
+    await eventually(async () => (await metric("tailgate_views ")) === 0);
+    expect(await metric("tailgate_subscriptions ")).to.equal(0);
+    expect(await metric("tailgate_shown_ids ")).to.equal(0);
     await insertItem(4);
     const client = await connectClient(gateway.websocketUrl);
     await insertItem(5);
