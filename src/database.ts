@@ -27,6 +27,8 @@ export interface Support {
   expandedEvents: boolean;
   /** `$changeStreamSplitLargeEvent` (MongoDB 6.0.9). */
   splitEvents: boolean;
+  /** Null in a filter equals the deprecated type undefined (until MongoDB 8.0). */
+  undefinedEqualsNull: boolean;
 }
 
 export interface Database extends Service {
@@ -45,7 +47,7 @@ export interface Database extends Service {
 export function createDatabase(options: { uri: string; log: Logger; startTimeoutMilliseconds?: number }): Database {
   const client = new MongoClient(options.uri, clientOptions(options.uri, options.startTimeoutMilliseconds));
   const db = client.db();
-  let support: Support = { images: false, expandedEvents: false, splitEvents: false };
+  let support = supportOf("0");
   let serverVersion = "";
   let tag = "00000000";
   return {
@@ -142,7 +144,12 @@ function supportOf(serverVersion: string): Support {
     major !== a ? major > a : minor !== b ? minor > b : patch >= c;
   // Split events came with 7.0, and to 6.0 with 6.0.9, but not to the versions between.
   const splitEvents = atLeast(7, 0, 0) || (major === 6 && minor === 0 && patch >= 9);
-  return { images: atLeast(6, 0, 0), expandedEvents: atLeast(6, 0, 0), splitEvents };
+  return {
+    images: atLeast(6, 0, 0),
+    expandedEvents: atLeast(6, 0, 0),
+    splitEvents,
+    undefinedEqualsNull: !atLeast(8, 0, 0),
+  };
 }
 
 /**

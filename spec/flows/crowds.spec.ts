@@ -22,10 +22,15 @@ async function countedDatabase(server: OwnServer): Promise<CountedDatabase> {
   const database = await freshDatabase(server);
   const findItems = "\x02find\0\x06\0\0\0items\0";
   const counts = { "$changeStream\0": 0, [findItems]: 0 };
-  const proxy = await startProxy({ port: server.port }, (chunk) => {
-    const text = chunk.toString("latin1");
-    for (const name of Object.keys(counts) as (keyof typeof counts)[]) counts[name] += text.split(name).length - 1;
-  });
+  const proxy = await startProxy(
+    { port: server.port },
+    {
+      sent(chunk) {
+        const text = chunk.toString("latin1");
+        for (const name of Object.keys(counts) as (keyof typeof counts)[]) counts[name] += text.split(name).length - 1;
+      },
+    },
+  );
   return {
     ...database,
     proxiedUri: `mongodb://127.0.0.1:${proxy.port}/${database.db.databaseName}?directConnection=true`,

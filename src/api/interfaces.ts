@@ -5,6 +5,7 @@ import type { Settings } from "../config/settings.js";
 import type { Dispatcher } from "../dispatcher/dispatcher.js";
 import { allowedPathsOf, projectionOf, representationOf } from "../dispatcher/shown.js";
 import { RequestError } from "../errors.js";
+import type { MatchOptions } from "../filter/compile.js";
 import { combineFilters } from "../filter/parse.js";
 import { parseSort } from "../filter/sort.js";
 import type { Logger } from "../log.js";
@@ -39,6 +40,8 @@ export interface InterfacesOptions {
   readonly readLimits?: ReadLimits;
   /** Eight hexadecimal digits of the database's identity; see `position.ts`. */
   readonly tag: () => string;
+  /** How the server matches, where that depends on its version. */
+  readonly matching: () => MatchOptions;
   readonly log: Logger;
 }
 

@@ -1,5 +1,6 @@
 import type { Document } from "mongodb";
 import { type Database, decoding } from "../database.js";
+import type { MatchOptions } from "../filter/compile.js";
 import type { Filter } from "../filter/parse.js";
 
 /** How long the database may work for one snapshot, in milliseconds. */
@@ -7,6 +8,8 @@ const snapshotMilliseconds = 60_000;
 
 /** What a filtered view needs of the database before it can say what a change is to its audience. */
 export interface ViewReader {
+  /** How the server matches, where that depends on its version. */
+  readonly matching: MatchOptions;
   /** Whether the server keeps an image of each document before a change. */
   hasImages(collection: string): Promise<boolean>;
   /** The ids of the documents that match now. */
@@ -22,6 +25,10 @@ export interface ViewReader {
 export function createViewReader(database: Pick<Database, "db" | "support">): ViewReader {
   const { db } = database;
   return {
+    // Asked for when the server's version is known.
+    get matching() {
+      return database.support;
+    },
     async hasImages(collection) {
       if (!database.support.images) return false;
       const [found] = await db.listCollections({ name: collection }).toArray();

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Document } from "mongodb";
-import { compileFilter } from "../filter/compile.js";
+import { compileFilter, type MatchOptions } from "../filter/compile.js";
 import type { Filter } from "../filter/parse.js";
 import type { Operation } from "../message.js";
 import type { Change } from "../watcher/change.js";
@@ -77,12 +77,13 @@ export class View {
     representation: Representation,
     filter: Filter | undefined,
     position: string,
+    matching: MatchOptions,
   ) {
     this.interfaceName = shows.name;
     this.collection = shows.collection;
     this.representation = representation;
     this.filter = filter;
-    this.matches = filter === undefined ? () => true : compileFilter(filter);
+    this.matches = filter === undefined ? () => true : compileFilter(filter, matching);
     this.id = viewId(shows.name, filter, representation.fields);
     this.plainTopic = `plain/${this.id}`;
     this.lastPosition = position;

@@ -53,7 +53,7 @@ export class Views {
   of(settings: InterfaceSettings, filter: Filter | undefined, representation: Representation, position: string): View {
     const found = this.#byId.get(viewId(settings.name, filter, representation.fields));
     if (found !== undefined) return found;
-    const view = new View(settings, representation, filter, position);
+    const view = new View(settings, representation, filter, position, this.#options.reader.matching);
     this.#byId.set(view.id, view);
     if (filter === undefined) this.#indexOf(view.collection).add(view);
     else this.#beginPreparation(view, filter);
