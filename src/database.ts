@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { type BSONSerializeOptions, type Db, MongoClient, type MongoClientOptions } from "mongodb";
+import { BSON, type BSONSerializeOptions, type Db, type Document, MongoClient, type MongoClientOptions } from "mongodb";
 import { DatabaseUnreachableError, TailgateError } from "./errors.js";
 import { type Logger, redact } from "./log.js";
 import { createBackoff, sleep, unlessAborted } from "./retry.js";
@@ -15,6 +15,18 @@ export const decoding = {
   enableUtf8Validation: false,
   promoteBuffers: false,
 } as const satisfies BSONSerializeOptions;
+
+/**
+ * @param bytes - a document in BSON
+ * @returns the document as the driver would decode it with `decoding`
+ * @throws BSONError
+ */
+export function decodeDocument(bytes: Uint8Array): Document {
+  return BSON.deserialize(bytes, bsonDecoding);
+}
+
+/** What the driver makes of `decoding`. */
+const bsonDecoding = { bsonRegExp: true, promoteBuffers: false, validation: { utf8: false as const } };
 
 /** Unauthorized, AuthenticationFailed, and what Atlas says instead of them. */
 const authenticationCodes = new Set([13, 18, 8000]);

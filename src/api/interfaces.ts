@@ -12,6 +12,7 @@ import type { Logger } from "../log.js";
 import { bodyOf, jsonBody } from "./body.js";
 import { formatCursor, parseCursor, queryTag } from "./cursor.js";
 import { etagOf, listsEtag } from "./etag.js";
+import { itemFormatOf, readingOf } from "./format.js";
 import { idsOf } from "./ids.js";
 import { interfacePaths } from "./interface-paths.js";
 import { type ListRequest, listRequestOfBody, listRequestOfQuery } from "./list-request.js";
@@ -19,15 +20,7 @@ import type { ApiPart } from "./openapi.js";
 import { completeSort, readPage } from "./page.js";
 import { methodNotAllowed } from "./problem.js";
 import { createReads, type ReadLimits } from "./reads.js";
-import {
-  firstById,
-  goneSignal,
-  interfaceFinder,
-  notFound,
-  parameterOf,
-  refuseParameters,
-  sendJson,
-} from "./requests.js";
+import { firstById, goneSignal, interfaceFinder, notFound, parameterOf, sendJson } from "./requests.js";
 import { userOf } from "./user.js";
 import { addWrites, writeRoute } from "./writes.js";
 
@@ -104,7 +97,7 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
       query: filter.query,
       sort: keys,
       projection: projectionOf(shown, representation, keys),
-      representation,
+      reading: readingOf(request.format, shown, representation),
       limit: request.limit,
       after,
     };
@@ -120,23 +113,26 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
 
   async function item(context: Context): Promise<void> {
     const { shown, rule } = findInterface(context, userOf(context));
-    refuseParameters(context);
+    const format = itemFormatOf(context.querystring);
     const text = parameterOf(context, "id");
     const ids = idsOf(text);
     const representation = representationOf(shown, undefined);
     const projection = projectionOf(shown, representation, []);
+    const reading = readingOf(format, shown, representation);
     const found = await reads.run(goneSignal(context), (read) =>
       db
         .collection(shown.collection)
         .find({ $and: [{ _id: { $in: ids } }, rule?.query ?? {}] } as Document, {
           ...read(),
+          ...reading.options,
           ...(projection === undefined ? {} : { projection }),
         })
         .toArray(),
     );
-    const document = firstById(found, ids);
-    if (document === undefined) throw notFound(text);
-    const json = representation.encode(document);
+    const rows = found.map((row) => ({ _id: reading.documentOf(row)._id as unknown, row }));
+    const first = firstById(rows, ids);
+    if (first === undefined) throw notFound(text);
+    const json = reading.encode(first.row);
     const etag = etagOf(json);
     context.set("ETag", etag);
     if (listsEtag(context.get("If-None-Match"), etag, "weak")) context.status = 304;

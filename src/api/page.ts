@@ -1,6 +1,6 @@
 import type { Collection, Document } from "mongodb";
-import type { Representation } from "../dispatcher/representation.js";
 import type { SortKey } from "../filter/sort.js";
+import type { Reading } from "./format.js";
 import { queriesAfter, type Successors } from "./keyset.js";
 import type { ReadOptions } from "./reads.js";
 import { compareSortValues, type SortValues, sortValuesOf } from "./sort-values.js";
@@ -12,7 +12,7 @@ export interface PageRequest {
   /** The last key is `_id`. */
   readonly sort: readonly SortKey[];
   readonly projection: Document | undefined;
-  readonly representation: Representation;
+  readonly reading: Reading;
   readonly limit: number;
   /** Values of the row to begin after. */
   readonly after: SortValues | undefined;
@@ -38,18 +38,18 @@ export const pageBytes = 8_000_000;
  * @param read - options of every read: time limit, signal and the like; asked again for each
  */
 export async function readPage(collection: Collection, request: PageRequest, read: () => ReadOptions): Promise<Page> {
-  const { representation, sort, limit } = request;
+  const { reading, limit } = request;
   const rows: string[] = [];
   let bytes = 0;
   let last: SortValues | undefined;
-  for await (const document of documentsOf(collection, request, read)) {
+  for await (const { row, values } of rowsOf(collection, request, read)) {
     if (rows.length === limit) return { rows, last };
-    const row = representation.encode(document);
-    const size = Buffer.byteLength(row);
+    const text = reading.encode(row);
+    const size = Buffer.byteLength(text);
     if (rows.length > 0 && bytes + size > pageBytes) return { rows, last };
-    rows.push(row);
+    rows.push(text);
     bytes += size;
-    last = sortValuesOf(document, sort);
+    last = values;
   }
   return { rows, last: undefined };
 }
@@ -61,12 +61,14 @@ export function completeSort(sort: readonly SortKey[]): SortKey[] {
   return [...sort, ["_id", sort.at(-1)?.[1] ?? 1]];
 }
 
-async function* documentsOf(
-  collection: Collection,
-  request: PageRequest,
-  read: () => ReadOptions,
-): AsyncGenerator<Document> {
-  const { sort, limit } = request;
+/** A row as it was read, with the values that it is sorted by. */
+interface Row {
+  readonly row: Document;
+  readonly values: SortValues;
+}
+
+async function* rowsOf(collection: Collection, request: PageRequest, read: () => ReadOptions): AsyncGenerator<Row> {
+  const { reading, sort, limit } = request;
   let after = request.after;
   let wanted = limit + 1;
   const queries = after === undefined ? [everything] : queriesAfter(sort, after);
@@ -78,6 +80,7 @@ async function* documentsOf(
         { $and: [request.query, query] },
         {
           ...options,
+          ...reading.options,
           ...(request.projection === undefined ? {} : { projection: request.projection }),
           sort: new Map(sort),
           limit: atMost,
@@ -86,16 +89,16 @@ async function* documentsOf(
       let seen = 0;
       let dropped = 0;
       let isComplete = false;
-      for await (const document of cursor) {
+      for await (const row of cursor) {
         seen += 1;
-        const values = sortValuesOf(document, sort);
+        const values = sortValuesOf(reading.documentOf(row), sort);
         isComplete = isBeyond(values);
         if (isComplete) break;
         if (after !== undefined && seen === dropped + 1 && compareSortValues(values, after, sort) <= 0) {
           dropped += 1;
           continue;
         }
-        yield document;
+        yield { row, values };
         wanted -= 1;
         after = values;
       }

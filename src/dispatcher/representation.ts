@@ -12,7 +12,7 @@ export interface Representation {
 }
 
 /** Which keys to keep, and of each whether all of it or some paths below it. */
-type Selection = Map<string, Selection | "all">;
+export type Selection = Map<string, Selection | "all">;
 
 /**
  * @param shown.fields - paths such as `state` or `user.name`; through an array a path selects in each of its documents, as
@@ -32,7 +32,7 @@ export function createRepresentation(shown: {
     };
   }
   if (fields === undefined) return { fields, encode: encodeAll, shows: () => true };
-  const selection = select(fields);
+  const selection = selectionOf(fields);
   return {
     fields,
     encode: (document) => `{${encodeKey("id")}${encodeValue(document._id)}${encodeMembers(document, selection, ",")}}`,
@@ -54,7 +54,7 @@ function throughArray(path: string, field: string): boolean {
 }
 
 /** The id stays the document's own, whatever the function leaves out or renames: without it nothing can be replaced by id. */
-function represent(representation: (document: Document) => Document, document: Document): Document {
+export function represent(representation: (document: Document) => Document, document: Document): Document {
   const { id: _, ...shown } = representation(document);
   return { ...shown, _id: document._id };
 }
@@ -91,7 +91,7 @@ function encodeSelected(value: unknown, selection: Selection): string | undefine
   return `{${encodeMembers(value as Document, selection, "")}}`;
 }
 
-function select(fields: readonly string[]): Selection {
+export function selectionOf(fields: readonly string[]): Selection {
   const root: Selection = new Map();
   for (const field of fields) {
     const segments = field.split(".");

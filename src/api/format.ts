@@ -1,0 +1,61 @@
+import type { Document } from "mongodb";
+import { z } from "zod";
+import type { InterfaceSettings } from "../config/settings.js";
+import { decodeDocument } from "../database.js";
+import { createExtendedRepresentation, type Format, formats } from "../dispatcher/ejson.js";
+import type { Representation } from "../dispatcher/representation.js";
+import { RequestError } from "../errors.js";
+
+export const formatSchema = z
+  .enum(formats)
+  .meta({ description: "ejson: canonical Extended JSON, which keeps all types of BSON apart", default: "json" });
+
+/** The parameters of `GET /api/{interface}/{id}`. */
+export const itemParametersSchema = z.strictObject({ format: formatSchema.optional() });
+
+/** How rows are read, so that they can be shown in a format. */
+export interface Reading {
+  /** For `find`. */
+  readonly options: { readonly raw?: true };
+  /** @returns the document of a row, as it was read */
+  documentOf(row: Document): Document;
+  /** @returns the row as clients see it */
+  encode(row: Document): string;
+}
+
+/** @param representation - what of the interface is shown */
+export function readingOf(format: Format, settings: InterfaceSettings, representation: Representation): Reading {
+  if (format === "json") return { options: {}, documentOf: (row) => row, encode: representation.encode };
+  const extended = createExtendedRepresentation(
+    { fields: representation.fields, representation: settings.representation },
+    decodeDocument,
+  );
+  // The driver hands out bytes then, whatever its types say.
+  const bytesOf = (row: Document): Uint8Array => row as Uint8Array;
+  return {
+    options: { raw: true },
+    documentOf: (row) => decodeDocument(bytesOf(row)),
+    encode: (row) => extended.encode(bytesOf(row)),
+  };
+}
+
+/**
+ * @param querystring - of a request for a single document, without its question mark
+ * @throws RequestError 400 `unknown-parameter`, `repeated-parameter` or `bad-format`
+ */
+export function itemFormatOf(querystring: string): Format {
+  const parameters = [...new URLSearchParams(querystring)];
+  const other = parameters.find(([name]) => !Object.hasOwn(itemParametersSchema.shape, name));
+  if (other !== undefined) {
+    const detail = `there is no parameter ${JSON.stringify(other[0])} of a single document; there is format`;
+    throw new RequestError(400, "unknown-parameter", detail);
+  }
+  if (parameters.length > 1) throw new RequestError(400, "repeated-parameter", "format is there more than once");
+  const { success, data } = itemParametersSchema.safeParse(Object.fromEntries(parameters));
+  if (!success) throw badFormat();
+  return data.format ?? "json";
+}
+
+export function badFormat(): RequestError {
+  return new RequestError(400, "bad-format", `format has to be one of ${formats.join(", ")}`);
+}
