@@ -1,10 +1,8 @@
 import type { Document } from "mongodb";
 import { z } from "zod";
-import type { InterfaceSettings } from "../config/settings.js";
 import { decodeDocument } from "../database.js";
-import { createExtendedRepresentation, type Format, formats } from "../dispatcher/ejson.js";
-import type { Representation } from "../dispatcher/representation.js";
 import { RequestError } from "../errors.js";
+import { type Format, formats } from "../message.js";
 
 export const formatSchema = z
   .enum(formats)
@@ -17,27 +15,21 @@ export const itemParametersSchema = z.strictObject({ format: formatSchema.option
 export interface Reading {
   /** For `find`. */
   readonly options: { readonly raw?: true };
-  /** @returns the document of a row, as it was read */
-  documentOf(row: Document): Document;
-  /** @returns the row as clients see it */
-  encode(row: Document): string;
+  /** @returns the document of a row, and its bytes where they were read */
+  read(row: Document): { readonly document: Document; readonly bytes?: Uint8Array };
 }
 
-/** @param representation - what of the interface is shown */
-export function readingOf(format: Format, settings: InterfaceSettings, representation: Representation): Reading {
-  if (format === "json") return { options: {}, documentOf: (row) => row, encode: representation.encode };
-  const extended = createExtendedRepresentation(
-    { fields: representation.fields, representation: settings.representation },
-    decodeDocument,
-  );
-  // The driver hands out bytes then, whatever its types say.
-  const bytesOf = (row: Document): Uint8Array => row as Uint8Array;
-  return {
+export const readings: Readonly<Record<Format, Reading>> = {
+  json: { options: {}, read: (document) => ({ document }) },
+  ejson: {
     options: { raw: true },
-    documentOf: (row) => decodeDocument(bytesOf(row)),
-    encode: (row) => extended.encode(bytesOf(row)),
-  };
-}
+    read(row) {
+      // The driver hands out bytes then, whatever its types say.
+      const bytes = row as Uint8Array;
+      return { document: decodeDocument(bytes), bytes };
+    },
+  },
+};
 
 /**
  * @param querystring - of a request for a single document, without its question mark

@@ -12,7 +12,7 @@ import type { Logger } from "../log.js";
 import { bodyOf, jsonBody } from "./body.js";
 import { formatCursor, parseCursor, queryTag } from "./cursor.js";
 import { etagOf, listsEtag } from "./etag.js";
-import { itemFormatOf, readingOf } from "./format.js";
+import { itemFormatOf, readings } from "./format.js";
 import { idsOf } from "./ids.js";
 import { interfacePaths } from "./interface-paths.js";
 import { type ListRequest, listRequestOfBody, listRequestOfQuery } from "./list-request.js";
@@ -85,7 +85,7 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
     const sort = parseSort(request.sort, allowedPaths);
     refuseIndexes(sort.map(([path]) => path));
     const keys = completeSort(sort);
-    const representation = representationOf(shown, request.fields);
+    const representation = representationOf(shown, request.fields, request.format);
     const tag = queryTag({
       interfaceName: shown.name,
       filter: filter.canonical,
@@ -97,7 +97,7 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
       query: filter.query,
       sort: keys,
       projection: projectionOf(shown, representation, keys),
-      reading: readingOf(request.format, shown, representation),
+      representation,
       limit: request.limit,
       after,
     };
@@ -116,9 +116,9 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
     const format = itemFormatOf(context.querystring);
     const text = parameterOf(context, "id");
     const ids = idsOf(text);
-    const representation = representationOf(shown, undefined);
+    const representation = representationOf(shown, undefined, format);
     const projection = projectionOf(shown, representation, []);
-    const reading = readingOf(format, shown, representation);
+    const reading = readings[format];
     const found = await reads.run(goneSignal(context), (read) =>
       db
         .collection(shown.collection)
@@ -129,10 +129,13 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
         })
         .toArray(),
     );
-    const rows = found.map((row) => ({ _id: reading.documentOf(row)._id as unknown, row }));
-    const first = firstById(rows, ids);
-    if (first === undefined) throw notFound(text);
-    const json = reading.encode(first.row);
+    const rows = found.map(reading.read);
+    const document = firstById(
+      rows.map((row) => row.document),
+      ids,
+    );
+    if (document === undefined) throw notFound(text);
+    const json = representation.encode(document, rows.find((row) => row.document === document)?.bytes);
     const etag = etagOf(json);
     context.set("ETag", etag);
     if (listsEtag(context.get("If-None-Match"), etag, "weak")) context.status = 304;

@@ -1,9 +1,9 @@
 import { z } from "zod";
-import type { Format } from "../dispatcher/ejson.js";
 import { RequestError } from "../errors.js";
 import { filterLimits } from "../filter/limits.js";
 import type { Filter } from "../filter/parse.js";
 import { parseFilter, parseFilterText } from "../filter/parse.js";
+import type { Format } from "../message.js";
 import { maxCursorLength } from "./cursor.js";
 import { badFormat, formatSchema } from "./format.js";
 

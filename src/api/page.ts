@@ -1,6 +1,7 @@
 import type { Collection, Document } from "mongodb";
+import type { Representation } from "../dispatcher/representation.js";
 import type { SortKey } from "../filter/sort.js";
-import type { Reading } from "./format.js";
+import { readings } from "./format.js";
 import { queriesAfter, type Successors } from "./keyset.js";
 import type { ReadOptions } from "./reads.js";
 import { compareSortValues, type SortValues, sortValuesOf } from "./sort-values.js";
@@ -12,7 +13,7 @@ export interface PageRequest {
   /** The last key is `_id`. */
   readonly sort: readonly SortKey[];
   readonly projection: Document | undefined;
-  readonly reading: Reading;
+  readonly representation: Representation;
   readonly limit: number;
   /** Values of the row to begin after. */
   readonly after: SortValues | undefined;
@@ -38,16 +39,16 @@ export const pageBytes = 8_000_000;
  * @param read - options of every read: time limit, signal and the like; asked again for each
  */
 export async function readPage(collection: Collection, request: PageRequest, read: () => ReadOptions): Promise<Page> {
-  const { reading, limit } = request;
+  const { representation, limit } = request;
   const rows: string[] = [];
   let bytes = 0;
   let last: SortValues | undefined;
-  for await (const { row, values } of rowsOf(collection, request, read)) {
+  for await (const { document, bytes: stored, values } of rowsOf(collection, request, read)) {
     if (rows.length === limit) return { rows, last };
-    const text = reading.encode(row);
-    const size = Buffer.byteLength(text);
+    const row = representation.encode(document, stored);
+    const size = Buffer.byteLength(row);
     if (rows.length > 0 && bytes + size > pageBytes) return { rows, last };
-    rows.push(text);
+    rows.push(row);
     bytes += size;
     last = values;
   }
@@ -63,12 +64,14 @@ export function completeSort(sort: readonly SortKey[]): SortKey[] {
 
 /** A row as it was read, with the values that it is sorted by. */
 interface Row {
-  readonly row: Document;
+  readonly document: Document;
+  readonly bytes?: Uint8Array;
   readonly values: SortValues;
 }
 
 async function* rowsOf(collection: Collection, request: PageRequest, read: () => ReadOptions): AsyncGenerator<Row> {
-  const { reading, sort, limit } = request;
+  const { sort, limit } = request;
+  const reading = readings[request.representation.format];
   let after = request.after;
   let wanted = limit + 1;
   const queries = after === undefined ? [everything] : queriesAfter(sort, after);
@@ -91,14 +94,15 @@ async function* rowsOf(collection: Collection, request: PageRequest, read: () =>
       let isComplete = false;
       for await (const row of cursor) {
         seen += 1;
-        const values = sortValuesOf(reading.documentOf(row), sort);
+        const stored = reading.read(row);
+        const values = sortValuesOf(stored.document, sort);
         isComplete = isBeyond(values);
         if (isComplete) break;
         if (after !== undefined && seen === dropped + 1 && compareSortValues(values, after, sort) <= 0) {
           dropped += 1;
           continue;
         }
-        yield { row, values };
+        yield { ...stored, values };
         wanted -= 1;
         after = values;
       }

@@ -47,7 +47,7 @@ export function notFound(id: string): RequestError {
 }
 
 /** Documents whose ids look the same as text: the first of the ids is meant. */
-export function firstById<Found extends Document>(found: readonly Found[], ids: readonly unknown[]): Found | undefined {
+export function firstById(found: readonly Document[], ids: readonly unknown[]): Document | undefined {
   return found.find((document) => document._id === ids[0]) ?? found[0];
 }
 

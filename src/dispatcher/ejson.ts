@@ -1,6 +1,13 @@
 import { BSON, Decimal128, type Document } from "mongodb";
 import { encodeKey } from "./json.js";
-import { represent, type Selection, selectionOf } from "./representation.js";
+import {
+  createRepresentation,
+  type Representation,
+  represent,
+  type Selection,
+  type Shown,
+  selectionOf,
+} from "./representation.js";
 
 /*
  * Canonical Extended JSON v2: https://www.mongodb.com/docs/manual/reference/mongodb-extended-json/
@@ -9,35 +16,22 @@ import { represent, type Selection, selectionOf } from "./representation.js";
  * int32, an int64 or a double, dates beyond JavaScript's, the order of keys that are numbers, a key that is there twice.
  */
 
-/** How the values of a document are shown: by the mapping of `json.ts`, or losslessly as canonical Extended JSON. */
-export const formats = ["json", "ejson"] as const;
-export type Format = (typeof formats)[number];
-
-/** The part of a document that clients see, as canonical Extended JSON. */
-export interface ExtendedRepresentation {
-  /**
-   * @param bytes - a document in BSON
-   * @returns the document as clients see it, `_id` shown as `id` and first
-   * @throws BSONError for what is no BSON
-   */
-  encode(bytes: Uint8Array): string;
-}
-
 /**
  * @param shown - as for `createRepresentation`: it shows the same fields. What a function returns is shown as the driver would
  *   store it
- * @param decode - gives such a function its document
  */
-export function createExtendedRepresentation(
-  shown: { fields?: readonly string[] | undefined; representation?: ((document: Document) => Document) | undefined },
-  decode: (bytes: Uint8Array) => Document,
-): ExtendedRepresentation {
+export function createExtendedRepresentation(shown: Shown): Representation {
   const { fields, representation } = shown;
-  if (representation !== undefined) {
-    return { encode: (bytes) => encodeShown(BSON.serialize(represent(representation, decode(bytes))), undefined) };
-  }
   const selection = fields === undefined ? undefined : selectionOf(fields);
-  return { encode: (bytes) => encodeShown(bytes, selection) };
+  return {
+    ...createRepresentation(shown),
+    format: "ejson",
+    encode:
+      representation === undefined
+        ? (document, bytes) => encodeShown(bytes ?? bytesOf(document), selection)
+        : (document) => encodeShown(bytesOf(represent(representation, document)), undefined),
+    encodeId: (id, bytes) => encodeId(bytes ?? bytesOf({ _id: id })),
+  };
 }
 
 /** @returns the document, all of it, as it is */
@@ -64,6 +58,19 @@ function encodeShown(bytes: Uint8Array, selection: Selection | undefined): strin
     if (encoded !== undefined) members += `,${encodeKey(name)}${encoded}`;
   }
   return `{${encodeKey("id")}${id}${members}}`;
+}
+
+function encodeId(bytes: Uint8Array): string {
+  const view = viewOf(bytes);
+  for (const [type, nameOffset, nameLength, offset, length] of parseToElements(bytes)) {
+    if (view.utf8Slice(nameOffset, nameOffset + nameLength) === "_id") return encodeElement(view, type, offset, length);
+  }
+  return "null";
+}
+
+/** What an application has made is in no database yet. */
+function bytesOf(document: Document): Uint8Array {
+  return BSON.serialize(document, { ignoreUndefined: false });
 }
 
 /** @returns undefined for what is not selected, and for what has no fields to select: as a projection does */

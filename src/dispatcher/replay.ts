@@ -88,7 +88,7 @@ export class Replay {
     const is = after !== undefined && this.view.matches(after);
     if (this.#oracle.kind === "held") this.#oracle.ids[is ? "add" : "delete"](encodeValue(change.id));
     if (is) this.#push(was ? "update" : "insert", change, this.#encode(change, after, was));
-    else if (was) this.#push("delete", change, `[${encodeValue(change.id)}]`);
+    else if (was) this.#push("delete", change, `[${this.view.encodeId(change)}]`);
   }
 
   /**
@@ -97,10 +97,11 @@ export class Replay {
    */
   #encode(change: Change, after: Document, was: boolean): string | undefined {
     const { representation } = this.view;
-    const data = representation.encode(after);
+    const data = representation.encode(after, change.afterBytes);
     if (this.#oracle.kind === "held" || !was) return data;
     if (change.touched !== undefined && !representation.shows(change.touched)) return undefined;
-    return change.before !== undefined && representation.encode(change.before) === data ? undefined : data;
+    const { before, beforeBytes } = change;
+    return before !== undefined && representation.encode(before, beforeBytes) === data ? undefined : data;
   }
 
   #wasHeld(change: Change): boolean | "unknown" {

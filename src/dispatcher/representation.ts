@@ -1,12 +1,20 @@
 import type { Document } from "mongodb";
+import type { Format } from "../message.js";
 import { encodeKey, encodeValue } from "./json.js";
 
 /** The part of a document that clients see, whole, as JSON text. */
 export interface Representation {
   /** The configured paths, or undefined where every field is shown or a function chooses. */
   readonly fields: readonly string[] | undefined;
-  /** @returns the document as clients see it, `_id` shown as `id` and first. */
-  encode(document: Document): string;
+  /** A part of what a view is. */
+  readonly format: Format;
+  /**
+   * @param bytes - the same document in BSON, if it comes from the database: what is written without loss is made of these
+   * @returns the document as clients see it, `_id` shown as `id` and first
+   */
+  encode(document: Document, bytes?: Uint8Array): string;
+  /** @param bytes - a document with this `_id`, in BSON */
+  encodeId(id: unknown, bytes?: Uint8Array): string;
   /** @returns false only where a change of these paths can't show. */
   shows(paths: readonly string[]): boolean;
 }
@@ -14,31 +22,38 @@ export interface Representation {
 /** Which keys to keep, and of each whether all of it or some paths below it. */
 export type Selection = Map<string, Selection | "all">;
 
+/** What of a document is shown. */
+export interface Shown {
+  readonly fields?: readonly string[] | undefined;
+  readonly representation?: ((document: Document) => Document) | undefined;
+}
+
 /**
  * @param shown.fields - paths such as `state` or `user.name`; through an array a path selects in each of its documents, as
  *   a projection of MongoDB does
  * @param shown.representation - instead of fields, a function of the document; its result is shown as it is
  */
-export function createRepresentation(shown: {
-  fields?: readonly string[];
-  representation?: (document: Document) => Document;
-}): Representation {
+export function createRepresentation(shown: Shown): Representation {
   const { fields, representation } = shown;
   if (representation !== undefined) {
     return {
+      ...plain,
       fields: undefined,
       encode: (document) => encodeAll(represent(representation, document)),
       shows: () => true,
     };
   }
-  if (fields === undefined) return { fields, encode: encodeAll, shows: () => true };
+  if (fields === undefined) return { ...plain, fields, encode: encodeAll, shows: () => true };
   const selection = selectionOf(fields);
   return {
+    ...plain,
     fields,
     encode: (document) => `{${encodeKey("id")}${encodeValue(document._id)}${encodeMembers(document, selection, ",")}}`,
     shows: (paths) => paths.some((path) => fields.some((field) => overlaps(path, field))),
   };
 }
+
+const plain = { format: "json", encodeId: (id: unknown) => encodeValue(id) } as const;
 
 /** @returns true where one path is the other or lies below it. */
 export function overlaps(a: string, b: string): boolean {

@@ -69,8 +69,8 @@ export class Snapshots {
     let part: string[] = [];
     let inPart = 0;
     let bytes = 0;
-    for await (const document of reader.documentsOf(view.collection, view.filter, view.representation.fields)) {
-      const row = view.representation.encode(document);
+    for await (const { document, bytes: stored } of reader.documentsOf(view)) {
+      const row = view.representation.encode(document, stored);
       held.add(encodeValue(document._id));
       part.push(row);
       inPart += row.length;

@@ -84,7 +84,7 @@ export class View {
     this.representation = representation;
     this.filter = filter;
     this.matches = filter === undefined ? () => true : compileFilter(filter, matching);
-    this.id = viewId(shows.name, filter, representation.fields);
+    this.id = viewId(shows.name, filter, representation);
     this.plainTopic = `plain/${this.id}`;
     this.lastPosition = position;
     const prefix = (operation: Operation): string =>
@@ -101,18 +101,23 @@ export class View {
     const was = this.#wasShown(change);
     const is = after !== undefined && this.matches(after);
     this.#remember(change, is);
-    if (!is) return was ? { operation: "delete", id: encodeValue(change.id) } : undefined;
-    if (!was) return { operation: "insert", data: this.representation.encode(after) };
+    if (!is) return was ? { operation: "delete", id: this.encodeId(change) } : undefined;
+    if (!was) return { operation: "insert", data: this.representation.encode(after, change.afterBytes) };
     if (change.touched !== undefined && !this.representation.shows(change.touched)) return undefined;
-    const data = this.representation.encode(after);
-    if (before !== undefined && this.#encodes(before, data)) return undefined;
+    const data = this.representation.encode(after, change.afterBytes);
+    if (before !== undefined && this.#encodes(before, change.beforeBytes, data)) return undefined;
     return { operation: "update", data };
   }
 
+  /** @returns the id of the change's document as the view's audience is told of it */
+  encodeId(change: Change): string {
+    return this.representation.encodeId(change.id, change.documentKey);
+  }
+
   /** @returns false also where the document can't be represented: then its audience never had it. */
-  #encodes(document: Document, data: string): boolean {
+  #encodes(document: Document, bytes: Uint8Array | undefined, data: string): boolean {
     try {
-      return this.representation.encode(document) === data;
+      return this.representation.encode(document, bytes) === data;
     } catch {
       // The application's representation refuses the state before; the one after is what counts.
       return false;
@@ -188,8 +193,10 @@ export class View {
 export function viewId(
   interfaceName: string,
   filter: Filter | undefined,
-  fields: readonly string[] | undefined,
+  { fields, format }: Pick<Representation, "fields" | "format">,
 ): string {
   const parts = [interfaceName, filter?.canonical ?? "", fields === undefined ? null : [...fields].sort()];
+  // What is not said is the default, so that its ids are those of gateways that knew no other format.
+  if (format !== "json") parts.push(format);
   return createHash("sha256").update(JSON.stringify(parts)).digest("base64url").slice(0, 22);
 }

@@ -1,5 +1,6 @@
 import { Binary, BSON, type ChangeStreamDocument, type Document, Timestamp } from "mongodb";
 import type { Operation } from "../message.js";
+import { bytesOf } from "./raw.js";
 
 /** One change of one document, as the dispatcher needs it. */
 export interface Change {
@@ -16,6 +17,11 @@ export interface Change {
    * that this change's look-up already saw.
    */
   after: Document | undefined;
+  /** The same documents in BSON, for formats that are written from it. */
+  readonly beforeBytes: Uint8Array | undefined;
+  afterBytes: Uint8Array | undefined;
+  /** The `_id`, and the values of the shard key, in BSON. */
+  readonly documentKey: Uint8Array | undefined;
   /** The paths that an update touched, or undefined where the whole document was replaced. */
   readonly touched: readonly string[] | undefined;
   readonly position: string;
@@ -87,6 +93,9 @@ function change(
     id: (event.documentKey as { _id: unknown })._id,
     before: before ?? undefined,
     after: after ?? undefined,
+    beforeBytes: bytesOf(before),
+    afterBytes: bytesOf(after),
+    documentKey: bytesOf(event.documentKey as Document),
     touched,
     position,
   };

@@ -1,6 +1,7 @@
 import { BSON, type Document, type Timestamp } from "mongodb";
-import { type Database, decoding } from "../database.js";
+import type { Database } from "../database.js";
 import type { Change, StreamEvent } from "./change.js";
+import { bytesOf, decodeKnown } from "./raw.js";
 
 /** The documents of updates could not be read: the batch has to be had again. */
 export class LookUpError extends Error {
@@ -49,12 +50,15 @@ export async function lookUp(
     for (const change of changes) ids.set(keyOf(change.id), change.id);
     const documents = new Map<string, Document>();
     const read = async (some: readonly unknown[]): Promise<void> => {
-      const options = { ...decoding, session, readConcern: { level: "majority" }, batchSize: some.length + 1 } as const;
+      const options = { raw: true, session, readConcern: { level: "majority" }, batchSize: some.length + 1 } as const;
       const found = await database.db
         .collection(collection)
         .find({ _id: { $in: some } } as Document, options)
         .toArray();
-      for (const document of found) documents.set(keyOf(document._id), document);
+      for (const bytes of found as unknown as Uint8Array[]) {
+        const document = decodeKnown(bytes);
+        documents.set(keyOf(document._id), document);
+      }
     };
     const bad = new Set<string>();
     try {
@@ -73,6 +77,7 @@ export async function lookUp(
     for (const change of changes) {
       const key = keyOf(change.id);
       change.after = documents.get(key);
+      change.afterBytes = bytesOf(change.after);
       if (bad.has(key)) left.add(change);
     }
   }

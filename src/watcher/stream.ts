@@ -7,6 +7,7 @@ import {
   type Document,
   type ResumeToken,
 } from "mongodb";
+import { decodeEvent } from "./raw.js";
 
 /** What the server said at once: some events, perhaps none, and the token of the place after them. */
 export interface RawBatch {
@@ -44,8 +45,8 @@ export class StreamEndedError extends Error {
  * ones too, and leaves errors to the caller. The driver's version is pinned for it, and a spec reads through it.
  */
 interface BatchCursor {
-  tryNext(): Promise<ChangeStreamDocument | null>;
-  readBufferedDocuments(number?: number): ChangeStreamDocument[];
+  tryNext(): Promise<Uint8Array | null>;
+  readBufferedDocuments(number?: number): Uint8Array[];
   bufferedCount(): number;
   /** The server has closed the cursor: nothing more comes of it. */
   readonly isDead: boolean;
@@ -72,7 +73,7 @@ export async function* readBatches(
     undecodable: (error: Error) => void;
   },
 ): AsyncGenerator<RawBatch, void, void> {
-  const stream = db.watch(pipeline, options.stream);
+  const stream = db.watch(pipeline, { ...options.stream, raw: true });
   const cursor = (stream as unknown as { cursor: BatchCursor }).cursor;
   const ended = new AbortController();
   const aborted = new Promise<"aborted">((resolve) => {
@@ -115,13 +116,13 @@ async function readNext(cursor: BatchCursor, undecodable: (error: Error) => void
   };
   try {
     const first = await cursor.tryNext();
-    if (first !== null) events.push(first);
+    if (first !== null) events.push(decodeEvent(first));
   } catch (error) {
     unlessUndecodable(error);
   }
   while (cursor.bufferedCount() > 0) {
     try {
-      events.push(...cursor.readBufferedDocuments(1));
+      events.push(...cursor.readBufferedDocuments(1).map(decodeEvent));
     } catch (error) {
       unlessUndecodable(error);
     }
