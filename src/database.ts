@@ -39,6 +39,8 @@ export interface Support {
   expandedEvents: boolean;
   /** `$changeStreamSplitLargeEvent` (MongoDB 6.0.9). */
   splitEvents: boolean;
+  /** Null in a filter equals the deprecated type undefined (until MongoDB 8.0). */
+  undefinedEqualsNull: boolean;
   /** Whether it is MongoDB's own server: the times that others tell are not always true to what they have read. */
   isMongodb: boolean;
   /** Reads at a time of one's choice, outside of transactions (MongoDB 5.0). */
@@ -167,6 +169,7 @@ export function supportOf(build: Document): Support {
     expandedEvents: atLeast(6, 0, 0),
     // Split events came with 7.0, and to 6.0 with 6.0.9, but not to the versions between.
     splitEvents: atLeast(7, 0, 0) || (major === 6 && minor === 0 && patch >= 9),
+    undefinedEqualsNull: !atLeast(8, 0, 0),
     isMongodb,
     snapshotReads: isMongodb && atLeast(5, 0, 0),
   };

@@ -135,6 +135,7 @@ export async function startGateway(
     tasks,
     head: () => watcher.head,
     tag: () => database.tag,
+    matching: () => database.support,
     log,
     metrics,
     readiness,

@@ -7,6 +7,10 @@
 export const operations = ["insert", "update", "delete"] as const;
 export type Operation = (typeof operations)[number];
 
+/** How the values of documents are written: by the mapping of docs/messages.md, or losslessly as canonical Extended JSON. */
+export const formats = ["json", "ejson"] as const;
+export type Format = (typeof formats)[number];
+
 /** The part of a document that clients see; `_id` is shown as `id`. */
 export type Representation = { id: unknown } & Record<string, unknown>;
 

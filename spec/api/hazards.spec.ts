@@ -13,7 +13,7 @@ import { problemOf, refusalOf } from "./support.js";
 
 const secret = "canary-5150";
 
-describe("hazards 38 to 40 in the API", () => {
+describe("the API (hazards 38, 39 and 40)", () => {
   let server: OwnServer;
   let database: SpecDatabase;
   let gateway: TestGateway;

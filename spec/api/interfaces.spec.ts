@@ -70,7 +70,7 @@ describe("the API of interfaces", () => {
     expect(await refusalOf(await fetch(`${url}/api/made?sort=team`))).to.equal("400 path-not-filterable");
   });
 
-  it("filters and sorts by shown and filterable paths, and refuses hidden ones", async () => {
+  it("filters and sorts by shown and filterable paths, and refuses hidden ones (hazard 37a)", async () => {
     const blue = await getPage(url, "jobs", { filter: '{"team":"blue"}', sort: "-state" });
     expect(blue.data.map((row) => row.id)).to.deep.equal(["b", "c"]);
     for (const filter of ['{"secret":1}', '{"user.email":"x"}', '{"user":{"name":"Ann"}}', '{"$or":[{"secret":1}]}']) {

@@ -100,7 +100,7 @@ describe("the description of the API", () => {
   it("says of the parameters what validation says", () => {
     const parameters = description.paths["/api/{interface}"]?.get?.parameters as { name: string; schema: object }[];
     const byName = Object.fromEntries(parameters.map(({ name, schema }) => [name, schema]));
-    expect(Object.keys(byName)).to.deep.equal(["interface", "filter", "sort", "fields", "limit", "cursor"]);
+    expect(Object.keys(byName)).to.deep.equal(["interface", "filter", "sort", "fields", "limit", "cursor", "format"]);
     expect(byName.limit).to.include({ type: "integer", minimum: 1, maximum: 1000, default: 50 });
   });
 });

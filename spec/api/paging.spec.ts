@@ -123,7 +123,7 @@ describe("paging", () => {
     await fc.assert(property, { numRuns: runs, seed });
   });
 
-  it("neither skips nor repeats a row that keeps its keys while others are inserted, updated and deleted", async function () {
+  it("neither skips nor repeats a row that keeps its keys while others are inserted, updated and deleted (hazard 18)", async function () {
     this.timeout(90_000);
     const stable = Array.from({ length: 60 }, (_, index) => ({
       _id: `stable ${index}`,

@@ -198,7 +198,7 @@ describe("writes by the API", () => {
     await Promise.all([plain.close(), subscriber.close()]);
   });
 
-  it("writes only what the interface shows or lets filter", async () => {
+  it("writes only what the interface shows or lets filter (hazard 37a)", async () => {
     await database.db.collection<Document>("jobs").insertMany([
       { _id: "w", secret: 1, user: { email: "x" } },
       { _id: "scalar", user: "Ann" },

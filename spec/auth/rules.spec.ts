@@ -43,7 +43,7 @@ describe("a rule for a user", () => {
     ["anonymous has no claims", { owner: "$user.sub" }, null, { owner: "null" }, false],
     ["a claim from a prototype is none", { owner: "$user.toString" }, ann, { owner: "x" }, false],
     [
-      "a claim that is an object never becomes an operator",
+      "a claim that is an object never becomes an operator (hazard 37a)",
       { owner: "$user.org" },
       { sub: "x", org: { $ne: 1 } },
       { owner: 2 },

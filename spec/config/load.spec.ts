@@ -299,13 +299,13 @@ describe("the configuration", () => {
       expect(await refusal(() => settingsOf({ interfaces: { jobs: { read } } }, {}))).to.contain("levels deep");
     });
 
-    it("leaves prototypes alone", async () => {
+    it("leaves prototypes alone (hazard 37)", async () => {
       await refusal(() => load("__proto__: { polluted: 1 }\nlimits: { __proto__: { polluted: 1 } }\n"));
       expect(({} as { polluted?: number }).polluted).to.equal(undefined);
     });
   });
 
-  describe("its secrets", () => {
+  describe("its secrets (hazard 42)", () => {
     it("are in no error", async () => {
       const canary = "canary-7f3a";
       const yaml = [

@@ -28,7 +28,7 @@ const stored = (value: unknown): unknown => {
 };
 const shown = (value: unknown): unknown => JSON.parse(encodeValue(stored(value)));
 
-describe("the BSON-to-JSON mapping", () => {
+describe("the BSON-to-JSON mapping (hazard 13)", () => {
   const rows: [name: string, value: unknown, json: unknown][] = [
     ["a double", new Double(1.5), 1.5],
     ["a double without fraction", new Double(3), 3],

@@ -44,9 +44,12 @@ describe("the rows of a snapshot", () => {
   ): Promise<{ rows: Rows; ids: unknown[]; isExact: boolean }> {
     const support = supportOf(await database.db.command({ buildInfo: 1 }));
     const reader = createViewReader({ client, db: client.db(), support }, settings, log);
-    const rows = await reader.rowsOf({ collection: "items", filter: undefined, fields: undefined }, head);
+    const rows = await reader.rowsOf(
+      { collection: "items", filter: undefined, representation: { fields: undefined, format: "json" } },
+      head,
+    );
     const ids: unknown[] = [];
-    for await (const { _id } of rows.documents) ids.push(_id);
+    for await (const { document } of rows.documents) ids.push(document._id);
     await rows.close();
     return { rows, ids, isExact: reader.isExact };
   }

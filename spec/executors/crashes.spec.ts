@@ -6,7 +6,7 @@ import type { Executors } from "../../src/executors/pools.js";
 import { eventually, isAlive, kinds, looping, rejection, shared, started, stopAll } from "./support.js";
 
 for (const kind of kinds) {
-  describe(`A worker that dies in ${kind}`, () => {
+  describe(`A worker that dies in ${kind} (hazard 41)`, () => {
     afterEach(stopAll);
 
     let executors: Executors;

@@ -62,7 +62,7 @@ for (const kind of kinds) {
       expect(getEventListeners(signal, "abort")).to.have.length(0);
     });
 
-    it("end a call that runs too long", async () => {
+    it("end a call that runs too long (hazard 41)", async () => {
       const { pid, call } = await looping(executors[kind], { timeoutMilliseconds: 50 });
       const error = await rejection(call);
       expect(error).to.include({ name: "ExecutorTimeoutError", code: "executor-timeout", timeoutMilliseconds: 50 });
@@ -161,7 +161,7 @@ for (const kind of kinds) {
       expect(await executors[kind].run(() => 1, [])).to.equal(1);
     });
 
-    it("refuse a call when the queue is full, and none after it has emptied", async () => {
+    it("refuse a call when the queue is full, and none after it has emptied (hazard 41)", async () => {
       const calls = [1, 2, 3].map((n) => executors[kind].run((value: number) => value, [n]));
       const error = await rejection(executors[kind].run(() => 4, []));
       expect(error).to.include({ name: "ExecutorQueueFullError", code: "executor-queue-full", queue: 2 });

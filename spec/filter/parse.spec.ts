@@ -319,7 +319,7 @@ describe("parsing a sort", () => {
     });
   }
 
-  it("refuses a path that is not listed, for the order would reveal it", () => {
+  it("refuses a path that is not listed, for the order would reveal it (hazard 37a)", () => {
     expect(refusalOf(() => parseSort("-secret", ["name"])).code).to.equal("path-not-filterable");
     expect(refusalOf(() => parseSort("user", ["user.name"])).code).to.equal("path-not-filterable");
     expect(parseSort("user.name", ["user"])).to.eql([["user.name", 1]]);

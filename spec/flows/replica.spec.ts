@@ -149,7 +149,7 @@ describe("a client in another language", () => {
     return writes;
   }
 
-  it(`keeps replicas exact through ${kills} kills of the gateway and ${databaseKills} of the database`, async () => {
+  it(`keeps replicas exact through ${kills} kills of the gateway and ${databaseKills} of the database (hazard 19)`, async () => {
     const writer = write();
     await until("ready", (state) => state.ready);
     for (let kill = 1; kill <= kills; kill++) {

@@ -40,6 +40,7 @@ describe("PROTOCOL.md, plain mode", () => {
   });
 
   it("P3: what the client sends is ignored", async () => {
+    await rig.settle();
     const client = await rig.plain("?interfaces=items");
     for (const text of ["{", '{"type":"ping"}', '{"type":"subscribe","id":1,"interface":"blind"}']) {
       client.socket.send(text);

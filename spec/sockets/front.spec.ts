@@ -551,7 +551,7 @@ describe("front", () => {
   });
 
   describe("limits", () => {
-    it("answers 408 to a body that trickles", async () => {
+    it("answers 408 to a body that trickles (hazard 40)", async () => {
       let aborted = false;
       await start(
         (req) => {

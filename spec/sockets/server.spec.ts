@@ -1,10 +1,11 @@
 import { once } from "node:events";
-import { connect, type Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
+import { connect } from "node:net";
 import { expect } from "chai";
 import { connectClient, type TestClient } from "../support/client.js";
+import { eventually, metricOf } from "../support/eventually.js";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
 import { startProxy } from "../support/proxy.js";
+import { framesOf, rawUpgrade, readAll } from "../support/raw-websocket.js";
 import { freshDatabase, type SpecDatabase } from "../support/server.js";
 
 describe("the sockets", () => {
@@ -25,11 +26,7 @@ describe("the sockets", () => {
   });
 
   const code = async (client: TestClient): Promise<number> => (await client.closed).code;
-  const metric = async (name: string): Promise<number> => {
-    const text = await (await fetch(`${gateway.url}/metrics`)).text();
-    const line = text.split("\n").find((each) => each.startsWith(name));
-    return Number(line?.split(" ").at(-1));
-  };
+  const metric = (series: string): Promise<number> => metricOf(gateway.url, series);
   const insertItem = (n: number) => database.db.collection<{ _id: number }>("items").insertOne({ _id: n });
 
   describe("refuse with a close code, so that a browser can see why", () => {
@@ -118,9 +115,9 @@ describe("the sockets", () => {
   it("close a peer that answers no ping (hazard 26)", async () => {
     const proxy = await startProxy({ port: gateway.gateway.port });
     const client = await connectClient(`ws://127.0.0.1:${proxy.port}/ws`, { headers: { host: "x" } });
-    await until(async () => (await metric("tailgate_connections{")) === 1);
+    await eventually(async () => (await metric("tailgate_connections{")) === 1);
     proxy.blackhole();
-    await until(async () => (await metric("tailgate_connections{")) === 0, 30_000);
+    await eventually(async () => (await metric("tailgate_connections{")) === 0, 30_000);
     client.socket.terminate();
     await proxy.close();
   }).timeout(60_000);
@@ -136,7 +133,7 @@ describe("the sockets", () => {
       await others.insertMany(Array.from({ length: 100 }, (_, k) => ({ _id: n + k, text })));
     }
     await neighbour.take(count, 30_000);
-    await until(async () => (await metric('tailgate_connections_closed_total{code="4508"}')) === 1);
+    await eventually(async () => (await metric('tailgate_connections_closed_total{code="4508"}')) === 1);
     expect(await metric("tailgate_connections{")).to.equal(1);
     // Now it reads: a whole prefix of the messages, then the close frame with its code.
     const frames = framesOf(await readAll(slow));
@@ -152,6 +149,12 @@ describe("the sockets", () => {
 
   it("forget every connection that closes, however it closes (hazard 28)", async () => {
     const rounds = Number(process.env.TAILGATE_CHURN ?? 2_000);
+    const subscribe = (n: number) => ({
+      type: "subscribe",
+      id: n,
+      interface: "items",
+      filter: { _id: { $lt: n % 50 } },
+    });
     let done = 0;
     const worker = async (): Promise<void> => {
       while (done < rounds) {
@@ -159,15 +162,23 @@ describe("the sockets", () => {
         if (n % 3 === 0) {
           (await rawUpgrade(gateway.gateway.port)).resetAndDestroy();
         } else {
-          const client = await connectClient(`${gateway.websocketUrl}${n % 2 === 0 ? "?interfaces=items" : ""}`);
+          const client = await (n % 4 === 1
+            ? connectClient(gateway.websocketUrl, { protocols: ["tailgate.v1"] })
+            : connectClient(`${gateway.websocketUrl}${n % 2 === 0 ? "?interfaces=items" : ""}`));
+          if (n % 4 === 1) client.socket.send(JSON.stringify(subscribe(n)));
+          // Some of those that subscribe wait for their rows, others go before they have come.
+          if (n % 8 === 1) await client.until(({ type }) => type === "ready");
           if (n % 5 === 0) client.socket.terminate();
           else await client.close();
         }
       }
     };
     await Promise.all(Array.from({ length: 20 }, worker));
-    await until(async () => (await metric("tailgate_connections{")) === 0);
-    expect(await metric("tailgate_views")).to.equal(0);
+    await eventually(async () => (await metric("tailgate_connections{")) === 0);
+    await eventually(async () => (await metric("tailgate_views ")) === 0);
+    expect(await metric("tailgate_subscriptions ")).to.equal(0);
+    // Views are kept for ten seconds for who comes back.
+    await eventually(async () => (await metric("tailgate_shown_ids ")) === 0, 20_000);
     await insertItem(4);
     const client = await connectClient(gateway.websocketUrl);
     await insertItem(5);
@@ -178,7 +189,7 @@ describe("the sockets", () => {
   it("let a crowd in one after another, while those who are connected are served (hazard 27)", async () => {
     const neighbour = await connectClient(gateway.websocketUrl);
     const crowd = Array.from({ length: 600 }, () => connectClient(`${gateway.websocketUrl}?interfaces=items`));
-    await until(async () => (await metric("tailgate_connections_waiting")) > 0);
+    await eventually(async () => (await metric("tailgate_connections_waiting")) > 0);
     await insertItem(600);
     expect(await neighbour.next()).to.deep.include({ data: { id: 600 } });
     const clients = await Promise.all(crowd);
@@ -218,54 +229,3 @@ describe("the sockets", () => {
     await writer;
   }).timeout(60_000);
 });
-
-async function until(condition: () => Promise<boolean>, timeoutMilliseconds = 15_000): Promise<void> {
-  const deadline = performance.now() + timeoutMilliseconds;
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`not in ${timeoutMilliseconds} ms`);
-    await sleep(20);
-  }
-}
-
-/** A websocket handshake by hand, so that what follows can be anything. */
-async function rawUpgrade(port: number): Promise<Socket> {
-  const socket = connect(port, "127.0.0.1");
-  await once(socket, "connect");
-  socket.write(
-    `GET /ws HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n`,
-  );
-  let head = "";
-  while (!head.includes("\r\n\r\n")) {
-    const [chunk] = (await once(socket, "data")) as [Buffer];
-    head += chunk.toString("latin1");
-  }
-  expect(head).to.match(/^HTTP\/1.1 101/);
-  return socket;
-}
-
-async function readAll(socket: Socket): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  socket.on("data", (chunk: Buffer) => chunks.push(chunk));
-  socket.resume();
-  await once(socket, "close");
-  return Buffer.concat(chunks);
-}
-
-function framesOf(bytes: Buffer): { opcode: number; payload: Buffer }[] {
-  const frames: { opcode: number; payload: Buffer }[] = [];
-  for (let at = 0; at + 2 <= bytes.length; ) {
-    const opcode = bytes.readUInt8(at) & 15;
-    let length = bytes.readUInt8(at + 1) & 127;
-    at += 2;
-    if (length === 126) {
-      length = bytes.readUInt16BE(at);
-      at += 2;
-    } else if (length === 127) {
-      length = Number(bytes.readBigUInt64BE(at));
-      at += 8;
-    }
-    frames.push({ opcode, payload: bytes.subarray(at, at + length) });
-    at += length;
-  }
-  return frames;
-}

@@ -47,6 +47,14 @@ export interface TestCommand {
   kill(signal?: NodeJS.Signals): void;
 }
 
+/** Those that have not ended. */
+const running = new Set<ChildProcess>();
+
+/** Ends every command that a failed spec has left. */
+export function killCommands(): void {
+  for (const child of running) child.kill("SIGKILL");
+}
+
 const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
 /** Runs the `tailgate` command from the sources, as a process of its own. */
@@ -75,6 +83,8 @@ export function runCommand(
     errors += text;
     look();
   });
+  running.add(child);
+  child.once("exit", () => running.delete(child));
   const exit = once(child, "close").then(([code, signal]) => (code ?? signal) as number | NodeJS.Signals);
   return {
     child,

@@ -14,8 +14,16 @@ export interface Proxy {
   close(): Promise<void>;
 }
 
-/** A TCP proxy that stands between a client and a server and fails as networks do. */
-export async function startProxy(target: { host?: string; port: number }): Promise<Proxy> {
+/**
+ * A TCP proxy that stands between a client and a server and fails as networks do.
+ *
+ * @param tap.sent - is shown what clients send
+ * @param tap.answered - gets what the server answers, and gives what clients are to get instead
+ */
+export async function startProxy(
+  target: { host?: string; port: number },
+  tap: { sent?: (chunk: Buffer) => void; answered?: (chunk: Buffer) => Buffer } = {},
+): Promise<Proxy> {
   const pairs = new Set<readonly [Socket, Socket]>();
   let dark = false;
   const server = createServer((near) => {
@@ -30,8 +38,11 @@ export async function startProxy(target: { host?: string; port: number }): Promi
     near.on("error", end).on("close", end);
     far.on("error", end).on("close", end);
     if (dark) return;
+    const { sent, answered } = tap;
+    if (sent !== undefined) near.on("data", sent);
     near.pipe(far);
-    far.pipe(near);
+    if (answered === undefined) far.pipe(near);
+    else far.on("data", (chunk) => near.write(answered(chunk)));
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

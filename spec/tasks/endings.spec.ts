@@ -116,7 +116,7 @@ describe("the end of a task", () => {
   });
 
   for (const where of ["thread", "process"]) {
-    it(`is a failure of its own where its ${where} exits, and it is not tried again`, async () => {
+    it(`is a failure of its own where its ${where} exits, and it is not tried again (hazard 41)`, async () => {
       await start({});
       const { body } = await rig.post(`crash-${where}`);
       const task = await ended(client, body.id);

@@ -134,7 +134,7 @@ describe("gateways that share tasks", function () {
     expect(await database.db.collection("tasks").countDocuments({ attempts: 1 })).to.equal(40);
   });
 
-  it("take a task whose gateway was killed once again, and give it up when that one is killed too", async () => {
+  it("take a task whose gateway was killed once again, and give it up when that one is killed too (hazard 41)", async () => {
     const gateways = await Promise.all([start({ lease: 1_500 }), start({ lease: 1_500 }), start({ lease: 1_500 })]);
     await post(gateways[0] as GatewayProcess, "traced", { n: 1, milliseconds: 600_000 });
     const first = runsOf(gateways, await tasks.until(({ attempts, progress }) => attempts === 1 && progress === 0.5));

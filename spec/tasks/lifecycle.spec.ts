@@ -290,7 +290,7 @@ describe("a task", () => {
     expect(await database.db.collection("tasks").countDocuments()).to.equal(before);
   });
 
-  it("that may not be started is answered as one that does not exist", async () => {
+  it("that may not be started is answered as one that does not exist (hazard 37a)", async () => {
     for (const name of ["no-such", "for-nobody", "for-users"]) {
       const { status, body } = await rig.post(name);
       expect(status).to.equal(404);

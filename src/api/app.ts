@@ -13,6 +13,7 @@ import { asyncApiPart } from "./asyncapi.js";
 import { jsonBody } from "./body.js";
 import { healthPart, type Readiness } from "./health.js";
 import { type InterfacesOptions, interfacesPart } from "./interfaces.js";
+import { metricsPart } from "./metrics.js";
 import { type ApiPart, addOpenApi } from "./openapi.js";
 import { problems } from "./problem.js";
 import { crossOrigin, protectiveHeaders } from "./security.js";
@@ -55,7 +56,8 @@ export function createApi(options: ApiOptions): Api {
   koa.use(authenticated(options.authenticate, options.peerHeader));
   // The tasks' own routes come before those that their interface has like any other.
   const parts = [
-    healthPart(options.readiness, metrics),
+    healthPart(options.readiness),
+    metricsPart({ ...options, isPublic: settings.metrics.public }),
     asyncApiPart(options.asyncApi),
     ...tasksPart(options),
     interfacesPart(options),

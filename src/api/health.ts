@@ -1,5 +1,4 @@
 import { z } from "zod";
-import type { Metrics } from "../metrics.js";
 import { version } from "../version.js";
 import { type ApiPart, jsonAnswer, jsonSchema, operation } from "./openapi.js";
 
@@ -13,8 +12,8 @@ const readinessSchema = z.strictObject({
 });
 const versionSchema = z.strictObject({ name: z.literal("tailgate"), version: z.string(), node: z.string() });
 
-/** `/livez`, `/readyz`, `/version` and `/metrics`: what supervisors, load balancers and monitors ask. */
-export function healthPart(readiness: Readiness, metrics: Metrics): ApiPart {
+/** `/livez`, `/readyz` and `/version`: what supervisors and load balancers ask. */
+export function healthPart(readiness: Readiness): ApiPart {
   return {
     paths: {
       "/livez": {
@@ -30,11 +29,6 @@ export function healthPart(readiness: Readiness, metrics: Metrics): ApiPart {
         }),
       },
       "/version": { get: operation("What is running", { 200: jsonAnswer("it", jsonSchema(versionSchema)) }) },
-      "/metrics": {
-        get: operation("Figures of the gateway", {
-          200: { description: "in Prometheus' text format", content: { "text/plain": { schema: { type: "string" } } } },
-        }),
-      },
     },
     add(router) {
       const fresh = (context: { set(name: string, value: string): void }): void =>
@@ -53,11 +47,6 @@ export function healthPart(readiness: Readiness, metrics: Metrics): ApiPart {
       router.get("/version", (context) => {
         const running: z.output<typeof versionSchema> = { name: "tailgate", version, node: process.versions.node };
         context.body = running;
-      });
-      router.get("/metrics", async (context) => {
-        fresh(context);
-        context.body = await metrics.registry.metrics();
-        context.set("Content-Type", metrics.registry.contentType);
       });
     },
   };

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { itemParametersSchema } from "./format.js";
 import { listBodySchema, listParametersSchema } from "./list-request.js";
 import {
   type ApiPaths,
@@ -84,6 +85,7 @@ export const interfacePaths: ApiPaths = {
         parameters: [
           interfaceParameter,
           idParameter,
+          ...queryParameters(itemParametersSchema),
           { name: "If-None-Match", in: "header", ...header("`ETag` of the state that the client has") },
         ],
       },

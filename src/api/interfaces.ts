@@ -5,12 +5,14 @@ import type { Settings } from "../config/settings.js";
 import type { Dispatcher } from "../dispatcher/dispatcher.js";
 import { allowedPathsOf, projectionOf, representationOf } from "../dispatcher/shown.js";
 import { RequestError } from "../errors.js";
+import type { MatchOptions } from "../filter/compile.js";
 import { combineFilters } from "../filter/parse.js";
 import { parseSort } from "../filter/sort.js";
 import type { Logger } from "../log.js";
 import { bodyOf, jsonBody } from "./body.js";
 import { formatCursor, parseCursor, queryTag } from "./cursor.js";
 import { etagOf, listsEtag } from "./etag.js";
+import { itemFormatOf, readings } from "./format.js";
 import { idsOf } from "./ids.js";
 import { interfacePaths } from "./interface-paths.js";
 import { type ListRequest, listRequestOfBody, listRequestOfQuery } from "./list-request.js";
@@ -18,15 +20,7 @@ import type { ApiPart } from "./openapi.js";
 import { completeSort, readPage } from "./page.js";
 import { methodNotAllowed } from "./problem.js";
 import { createReads, type ReadLimits } from "./reads.js";
-import {
-  firstById,
-  goneSignal,
-  interfaceFinder,
-  notFound,
-  parameterOf,
-  refuseParameters,
-  sendJson,
-} from "./requests.js";
+import { firstById, goneSignal, interfaceFinder, notFound, parameterOf, sendJson } from "./requests.js";
 import { userOf } from "./user.js";
 import { addWrites, writeRoute } from "./writes.js";
 
@@ -39,6 +33,8 @@ export interface InterfacesOptions {
   readonly readLimits?: ReadLimits;
   /** Eight hexadecimal digits of the database's identity; see `position.ts`. */
   readonly tag: () => string;
+  /** How the server matches, where that depends on its version. */
+  readonly matching: () => MatchOptions;
   readonly log: Logger;
 }
 
@@ -89,7 +85,7 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
     const sort = parseSort(request.sort, allowedPaths);
     refuseIndexes(sort.map(([path]) => path));
     const keys = completeSort(sort);
-    const representation = representationOf(shown, request.fields);
+    const representation = representationOf(shown, request.fields, request.format);
     const tag = queryTag({
       interfaceName: shown.name,
       filter: filter.canonical,
@@ -117,23 +113,29 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
 
   async function item(context: Context): Promise<void> {
     const { shown, rule } = findInterface(context, userOf(context));
-    refuseParameters(context);
+    const format = itemFormatOf(context.querystring);
     const text = parameterOf(context, "id");
     const ids = idsOf(text);
-    const representation = representationOf(shown, undefined);
+    const representation = representationOf(shown, undefined, format);
     const projection = projectionOf(shown, representation, []);
+    const reading = readings[format];
     const found = await reads.run(goneSignal(context), (read) =>
       db
         .collection(shown.collection)
         .find({ $and: [{ _id: { $in: ids } }, rule?.query ?? {}] } as Document, {
           ...read(),
+          ...reading.options,
           ...(projection === undefined ? {} : { projection }),
         })
         .toArray(),
     );
-    const document = firstById(found, ids);
+    const rows = found.map(reading.read);
+    const document = firstById(
+      rows.map((row) => row.document),
+      ids,
+    );
     if (document === undefined) throw notFound(text);
-    const json = representation.encode(document);
+    const json = representation.encode(document, rows.find((row) => row.document === document)?.bytes);
     const etag = etagOf(json);
     context.set("ETag", etag);
     if (listsEtag(context.get("If-None-Match"), etag, "weak")) context.status = 304;

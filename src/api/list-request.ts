@@ -3,7 +3,9 @@ import { RequestError } from "../errors.js";
 import { filterLimits } from "../filter/limits.js";
 import type { Filter } from "../filter/parse.js";
 import { parseFilter, parseFilterText } from "../filter/parse.js";
+import type { Format } from "../message.js";
 import { maxCursorLength } from "./cursor.js";
+import { badFormat, formatSchema } from "./format.js";
 
 export const defaultLimit = 50;
 export const maxLimit = 1_000;
@@ -35,6 +37,7 @@ export const listParametersSchema = z.strictObject({
     .meta({ default: defaultLimit })
     .optional(),
   cursor: cursor.optional(),
+  format: formatSchema.optional(),
 });
 
 /** The body of `POST /api/{interface}/query`. */
@@ -47,6 +50,7 @@ export const listBodySchema = z.strictObject({
   fields: z.array(z.string()).describe("only these paths of what the interface shows").optional(),
   limit: limit.meta({ default: defaultLimit }).optional(),
   cursor: cursor.optional(),
+  format: formatSchema.optional(),
 });
 
 /** A request for a page, with what needs no knowledge of the interface checked. */
@@ -56,11 +60,13 @@ export interface ListRequest {
   readonly fields: readonly string[] | undefined;
   readonly limit: number;
   readonly cursor: string | undefined;
+  readonly format: Format;
 }
 
 /**
  * @param querystring - without its question mark
- * @throws RequestError 400 `unknown-parameter`, `repeated-parameter`, `bad-limit`, `bad-sort`, `bad-cursor` or `bad-filter`
+ * @throws RequestError 400 `unknown-parameter`, `repeated-parameter`, `bad-limit`, `bad-sort`, `bad-cursor`, `bad-format` or
+ *   `bad-filter`
  */
 export function listRequestOfQuery(querystring: string): ListRequest {
   const parameters = new Map<string, string>();
@@ -88,8 +94,14 @@ export function listRequestOfBody(body: unknown): ListRequest {
   return { ...complete(rest), filter: (allowedPaths) => parseFilter(filter, { allowedPaths }), fields };
 }
 
-function complete(given: { sort?: string | undefined; limit?: number | undefined; cursor?: string | undefined }) {
-  return { sort: given.sort ?? "", limit: given.limit ?? defaultLimit, cursor: given.cursor };
+function complete(given: {
+  sort?: string | undefined;
+  limit?: number | undefined;
+  cursor?: string | undefined;
+  format?: Format | undefined;
+}) {
+  const { sort = "", limit = defaultLimit, cursor, format = "json" } = given;
+  return { sort, limit, cursor, format };
 }
 
 /** What is wrong with a parameter, by its name. */
@@ -98,6 +110,7 @@ const faults: ReadonlyMap<PropertyKey, readonly [code: string, detail: string]> 
   ["sort", ["bad-sort", "sort has to be paths joined by commas, descending with a leading minus"]],
   ["fields", ["bad-fields", "fields has to be a list of paths"]],
   ["limit", ["bad-limit", `limit has to be a whole number from 1 to ${maxLimit}`]],
+  ["format", ["bad-format", badFormat().message]],
   ["cursor", ["bad-cursor", "cursor has to be `next` of an answer"]],
 ]);
 

@@ -1,6 +1,7 @@
 import type { Collection, Document } from "mongodb";
 import type { Representation } from "../dispatcher/representation.js";
 import type { SortKey } from "../filter/sort.js";
+import { readings } from "./format.js";
 import { queriesAfter, type Successors } from "./keyset.js";
 import type { ReadOptions } from "./reads.js";
 import { compareSortValues, type SortValues, sortValuesOf } from "./sort-values.js";
@@ -38,18 +39,18 @@ export const pageBytes = 8_000_000;
  * @param read - options of every read: time limit, signal and the like; asked again for each
  */
 export async function readPage(collection: Collection, request: PageRequest, read: () => ReadOptions): Promise<Page> {
-  const { representation, sort, limit } = request;
+  const { representation, limit } = request;
   const rows: string[] = [];
   let bytes = 0;
   let last: SortValues | undefined;
-  for await (const document of documentsOf(collection, request, read)) {
+  for await (const { document, bytes: stored, values } of rowsOf(collection, request, read)) {
     if (rows.length === limit) return { rows, last };
-    const row = representation.encode(document);
+    const row = representation.encode(document, stored);
     const size = Buffer.byteLength(row);
     if (rows.length > 0 && bytes + size > pageBytes) return { rows, last };
     rows.push(row);
     bytes += size;
-    last = sortValuesOf(document, sort);
+    last = values;
   }
   return { rows, last: undefined };
 }
@@ -61,12 +62,16 @@ export function completeSort(sort: readonly SortKey[]): SortKey[] {
   return [...sort, ["_id", sort.at(-1)?.[1] ?? 1]];
 }
 
-async function* documentsOf(
-  collection: Collection,
-  request: PageRequest,
-  read: () => ReadOptions,
-): AsyncGenerator<Document> {
+/** A row as it was read, with the values that it is sorted by. */
+interface Row {
+  readonly document: Document;
+  readonly bytes?: Uint8Array;
+  readonly values: SortValues;
+}
+
+async function* rowsOf(collection: Collection, request: PageRequest, read: () => ReadOptions): AsyncGenerator<Row> {
   const { sort, limit } = request;
+  const reading = readings[request.representation.format];
   let after = request.after;
   let wanted = limit + 1;
   const queries = after === undefined ? [everything] : queriesAfter(sort, after);
@@ -78,6 +83,7 @@ async function* documentsOf(
         { $and: [request.query, query] },
         {
           ...options,
+          ...reading.options,
           ...(request.projection === undefined ? {} : { projection: request.projection }),
           sort: new Map(sort),
           limit: atMost,
@@ -86,16 +92,17 @@ async function* documentsOf(
       let seen = 0;
       let dropped = 0;
       let isComplete = false;
-      for await (const document of cursor) {
+      for await (const row of cursor) {
         seen += 1;
-        const values = sortValuesOf(document, sort);
+        const stored = reading.read(row);
+        const values = sortValuesOf(stored.document, sort);
         isComplete = isBeyond(values);
         if (isComplete) break;
         if (after !== undefined && seen === dropped + 1 && compareSortValues(values, after, sort) <= 0) {
           dropped += 1;
           continue;
         }
-        yield document;
+        yield { ...stored, values };
         wanted -= 1;
         after = values;
       }

@@ -30,7 +30,8 @@ export function userOf(context: Context): User | null {
   return user;
 }
 
-function sessionRequestOf(context: Context, peerHeader: string): SessionRequest {
+/** @returns the request as `auth.sessions` is told of it */
+export function sessionRequestOf(context: Context, peerHeader: string): SessionRequest {
   const { [peerHeader]: peer, ...headers } = context.req.headers;
   return {
     method: context.method,

@@ -7,7 +7,7 @@ import { decoding } from "../database.js";
 import { createRepresentation } from "../dispatcher/representation.js";
 import { allowedPathsOf, representationOf } from "../dispatcher/shown.js";
 import { RequestError } from "../errors.js";
-import { compileFilter } from "../filter/compile.js";
+import { compileFilter, type MatchOptions } from "../filter/compile.js";
 import type { Filter } from "../filter/parse.js";
 import type { Logger } from "../log.js";
 import { formatPosition } from "../position.js";
@@ -41,6 +41,8 @@ export interface WritesOptions {
   readonly db: Db;
   /** Eight hexadecimal digits of the database's identity; see `position.ts`. */
   readonly tag: () => string;
+  /** How the server matches, where that depends on its version. */
+  readonly matching: () => MatchOptions;
   readonly log: Logger;
   readonly reads: Reads;
   readonly findInterface: FindInterface;
@@ -76,6 +78,10 @@ export function addWrites(router: Router, options: WritesOptions): void {
   router.post(writeRoute, "/api/:interface", checkWrite, parseDocument, insert);
   router.patch(writeRoute, "/api/:interface/:id", checkWrite, parsePatch, patch);
   router.delete(writeRoute, "/api/:interface/:id", checkWrite, remove);
+
+  function matches(rule: Filter | undefined, document: Document): boolean {
+    return rule === undefined || compileFilter(rule, options.matching())(document);
+  }
 
   /** Before a body is read. Users whom the write rule allows nothing are answered as if it allowed them other documents. */
   async function checkWrite(context: Context, next: () => Promise<unknown>): Promise<void> {
@@ -281,10 +287,6 @@ function preconditionOf(context: Context, target: Target, document: Document): D
 
 function targetOf(context: Context): Target {
   return (context.state as { writeTarget: Target }).writeTarget;
-}
-
-function matches(rule: Filter | undefined, document: Document): boolean {
-  return rule === undefined || compileFilter(rule)(document);
 }
 
 /** @returns the names of the top-level fields that paths lead through */

@@ -23,6 +23,7 @@ export const defaults = {
   // Threads wait for input and output, so their number follows no processor; processes compute, and one processor is
   // left to the event loop.
   executors: { threads: 4, processes: Math.max(1, availableParallelism() - 1), queue: 1000 },
+  metrics: { public: false },
   // Containers are commonly killed ten seconds after their SIGTERM.
   shutdown: { graceSeconds: 8 },
 } as const;

@@ -159,6 +159,7 @@ function complete(options: CheckedOptions, defaultUri: string, file?: string): S
     taskDefinitions: definitions,
     http: over(defaults.http, options.http),
     executors: over(defaults.executors, options.executors),
+    metrics: over(defaults.metrics, options.metrics),
     api: options.api?.port === undefined ? {} : { port: options.api.port },
     shutdown: over(defaults.shutdown, options.shutdown),
   };

@@ -186,6 +186,7 @@ export const optionsSchema = strict({
     processes: whole(1, 256).optional(),
     queue: whole(0, 1_000_000).optional(),
   }).optional(),
+  metrics: strict({ public: flag.optional() }).optional(),
   api: strict({ port: port.optional() }).optional(),
   shutdown: strict({
     graceSeconds: z.number(graceMessage).min(0, graceMessage).max(3600, graceMessage).optional(),

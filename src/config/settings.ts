@@ -123,6 +123,8 @@ export interface Settings {
   readonly taskDefinitions: readonly NamedTask[];
   readonly http: HttpSettings;
   readonly executors: ExecutorSettings;
+  /** `public`: whether everyone who reaches the port may read them. */
+  readonly metrics: { readonly public: boolean };
   /** `port` opens Koa directly as well, for bulk requests. Absent: it is behind the public port only. */
   readonly api: { readonly port?: number };
   readonly shutdown: { readonly graceSeconds: number };
@@ -153,6 +155,7 @@ export interface Options {
   readonly tasks?: readonly NamedTask[] | (Partial<TaskSettings> & { readonly definitions?: readonly NamedTask[] });
   readonly http?: Partial<HttpSettings>;
   readonly executors?: Partial<ExecutorSettings>;
+  readonly metrics?: { readonly public?: boolean };
   readonly api?: { readonly port?: number };
   readonly shutdown?: { readonly graceSeconds?: number };
 }

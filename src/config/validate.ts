@@ -97,14 +97,14 @@ function instead(value: unknown, issue: z.core.$ZodIssue): string {
 }
 
 const shownTexts = new Set(["host", "logLevel", "allowedOrigins"]);
-const numberGroups = new Set(["history", "limits", "tasks", "executors", "api", "shutdown"]);
+const plainGroups = new Set(["history", "limits", "tasks", "executors", "metrics", "api", "shutdown"]);
 
 function isShown(path: readonly PropertyKey[]): boolean {
   const [first, second] = path;
   if (first === "port" || shownTexts.has(String(first))) return true;
   if (first === "auth") return second === "anonymous" || second === "closeCode" || second === "queryToken";
   if (first === "http") return second !== undefined && second !== "userAgent";
-  return numberGroups.has(String(first)) && second !== undefined && second !== "definitions";
+  return plainGroups.has(String(first)) && second !== undefined && second !== "definitions";
 }
 
 function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {

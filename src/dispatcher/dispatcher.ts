@@ -4,7 +4,7 @@ import type { HistorySettings, InterfaceSettings, User } from "../config/setting
 import { RequestError } from "../errors.js";
 import type { Filter } from "../filter/parse.js";
 import type { Logger } from "../log.js";
-import type { Operation, ResetReason } from "../message.js";
+import type { Format, Operation, ResetReason } from "../message.js";
 import type { Metrics } from "../metrics.js";
 import { once, type Service } from "../service.js";
 import type { Change, Reset, StreamEvent } from "../watcher/change.js";
@@ -15,7 +15,8 @@ import { encodeValue } from "./json.js";
 import { createLingering } from "./lingering.js";
 import type { ViewReader } from "./reader.js";
 import { Replays } from "./replays.js";
-import { createRepresentation, type Representation } from "./representation.js";
+import type { Representation } from "./representation.js";
+import { representationOf } from "./shown.js";
 import { createTraffic } from "./traffic.js";
 import { MembershipUnknownError, type Outgoing, type View } from "./view.js";
 import { Views } from "./views.js";
@@ -39,10 +40,11 @@ export interface Dispatcher extends Service, Sink {
    * Makes a connection follow interfaces.
    *
    * @param names - the interfaces, or undefined for every one that the user may read
+   * @param format - how values are written
    * @returns the views to follow
    * @throws RequestError `unknown-interface` for a name that the user can't read: whether it exists is not told
    */
-  follow(names: readonly string[] | undefined, user: User | null): View[];
+  follow(names: readonly string[] | undefined, user: User | null, format?: Format): View[];
   /** Ends what `follow` began. */
   leave(views: readonly View[]): void;
   /**
@@ -207,11 +209,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     publisher?.reset(affected, reason);
   }
 
-  function viewOf(name: string, user: User | null): View {
+  function viewOf(name: string, user: User | null, format: Format): View {
     const settings = interfaces.get(name);
     const rule = settings !== undefined && resolveRule(settings.read, user);
     if (settings === undefined || rule === false) throw unknownInterface(name);
-    return views.of(settings, rule === true ? undefined : rule, createRepresentation(settings), head ?? "");
+    const representation = representationOf(settings, undefined, format);
+    return views.of(settings, rule === true ? undefined : rule, representation, head ?? "");
   }
 
   function hold(view: View): View {
@@ -243,12 +246,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       if (head === undefined || position > head) head = position;
     },
     readRule: (settings, user) => resolveRule(settings.read, user),
-    follow(names, user) {
+    follow(names, user, format = "json") {
       const readable = [...interfaces.values()].filter((settings) => resolveRule(settings.read, user) !== false);
       const wanted = new Set(names ?? readable.map((settings) => settings.name));
       for (const name of wanted)
         if (!readable.includes(interfaces.get(name) as InterfaceSettings)) throw unknownInterface(name);
-      const followed = [...wanted].map((name) => viewOf(name, user));
+      const followed = [...wanted].map((name) => viewOf(name, user, format));
       for (const view of followed) hold(view).plainConnections += 1;
       return followed;
     },
@@ -285,8 +288,8 @@ function dataOf(view: View, told: Told): string | undefined {
   if (told.operation !== "delete") {
     return view.matches(told.document) ? view.representation.encode(told.document) : undefined;
   }
-  const ids = told.ids.map(encodeValue).filter((id) => view.filter === undefined || view.shown?.has(id));
-  return ids.length === 0 ? undefined : `[${ids.join(",")}]`;
+  const ids = told.ids.filter((id) => view.filter === undefined || view.shown?.has(encodeValue(id)));
+  return ids.length === 0 ? undefined : `[${ids.map((id) => view.representation.encodeId(id)).join(",")}]`;
 }
 
 function checked(operation: Operation, data: Document | readonly unknown[]): Told {

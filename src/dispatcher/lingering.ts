@@ -1,8 +1,8 @@
 import type { View } from "./view.js";
 
 /** How long a view is kept after its last connection, in milliseconds: a page that is loaded again finds it as it was. */
-const lingerMilliseconds = 15_000;
-const lookMilliseconds = 5_000;
+const lingerMilliseconds = 10_000;
+const lookMilliseconds = 1_000;
 /** Views that are kept so; each costs every change that it concerns as much as one that is followed. */
 const mostLingering = 1_000;
 

@@ -1,9 +1,11 @@
 import { type ClientSession, type Document, Timestamp } from "mongodb";
 import type { SnapshotSettings } from "../config/settings.js";
-import { type Database, decoding } from "../database.js";
+import { type Database, decodeDocument, decoding } from "../database.js";
+import type { MatchOptions } from "../filter/compile.js";
 import type { Filter } from "../filter/parse.js";
 import type { Logger } from "../log.js";
 import { formatPosition, ordinals, type Position, parsePosition } from "../position.js";
+import type { Representation } from "./representation.js";
 
 /** How long the database may work for one batch of a snapshot, in milliseconds. */
 const snapshotMilliseconds = 60_000;
@@ -12,25 +14,35 @@ const batchSize = 500;
 /** How long what is known of a collection's images is taken for granted; one that is missing is met in any case. */
 const imagesMilliseconds = 5_000;
 
+type ReadConcernLevel = "snapshot" | "majority";
+
 /** Rows, and the place on the stream that they belong to. */
 export interface Rows {
   /** Every row is at least as new. */
   readonly cut: string;
   /** Whether no row is newer, either: all are of one moment in time. */
   readonly isExact: boolean;
-  readonly documents: AsyncIterable<Document>;
+  readonly documents: AsyncIterable<StoredDocument>;
   close(): Promise<void>;
+}
+
+/** A document as it was read, with its bytes where a format is written from those. */
+export interface StoredDocument {
+  readonly document: Document;
+  readonly bytes?: Uint8Array;
 }
 
 /** What is shown of a collection. */
 export interface Selection {
   readonly collection: string;
   readonly filter: Filter | undefined;
-  readonly fields: readonly string[] | undefined;
+  readonly representation: Pick<Representation, "fields" | "format">;
 }
 
 /** What a filtered view needs of the database before it can say what a change is to its audience. */
 export interface ViewReader {
+  /** How the server matches, where that depends on its version. */
+  readonly matching: MatchOptions;
   /** Whether the server keeps an image of each document before a change. */
   hasImages(collection: string): Promise<boolean>;
   /** The ids of the documents that match now. */
@@ -75,12 +87,14 @@ export function createViewReader(
     return options?.changeStreamPreAndPostImages?.enabled === true;
   }
 
-  function find({ collection, filter, fields }: Selection, session: ClientSession, level: "snapshot" | "majority") {
+  function find({ collection, filter, representation }: Selection, session: ClientSession, level: ReadConcernLevel) {
+    const { fields, format } = representation;
     const projection =
       fields === undefined ? {} : { projection: Object.fromEntries(["_id", ...fields].map((path) => [path, 1])) };
     return db.collection(collection).find(filter?.query ?? {}, {
       ...decoding,
       ...projection,
+      ...(format === "json" ? {} : { raw: true }),
       session,
       readConcern: { level },
       batchSize,
@@ -109,7 +123,7 @@ export function createViewReader(
       return undefined;
     }
     const cut = formatPosition({ ...position, ordinal: ordinals.after });
-    return { cut, isExact: true, documents: cursor, close: () => closing(cursor, session) };
+    return { cut, isExact: true, documents: storedIn(cursor), close: () => closing(cursor, session) };
   }
 
   async function readSeen(selection: Selection, head: string): Promise<Rows> {
@@ -118,10 +132,14 @@ export function createViewReader(
     const position = parsePosition(head);
     if (position !== undefined) session.advanceOperationTime(timestampOf(position));
     const cursor = find(selection, session, "majority");
-    return { cut: head, isExact: false, documents: cursor, close: () => closing(cursor, session) };
+    return { cut: head, isExact: false, documents: storedIn(cursor), close: () => closing(cursor, session) };
   }
 
   return {
+    // Asked for when the server's version is known.
+    get matching() {
+      return database.support;
+    },
     hasImages(collection) {
       if (!database.support.images) return Promise.resolve(false);
       const found = images.get(collection);
@@ -149,6 +167,13 @@ export function createViewReader(
 
 /** SnapshotTooOld, SnapshotUnavailable, StaleChunkHistory, MigrationConflict: of the moment, not of the server. */
 const passingCodes = new Set([239, 246, 386, 396]);
+
+/** With `raw` the driver hands out bytes, whatever its types say. */
+async function* storedIn(cursor: AsyncIterable<Document | Uint8Array>): AsyncGenerator<StoredDocument, void, void> {
+  for await (const read of cursor) {
+    yield read instanceof Uint8Array ? { document: decodeDocument(read), bytes: read } : { document: read };
+  }
+}
 
 async function closing(cursor: { close(): Promise<void> }, session: ClientSession): Promise<void> {
   await cursor.close();

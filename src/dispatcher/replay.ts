@@ -14,8 +14,8 @@ export interface Frame {
 export type Audience =
   /** Who was away: pre-images tell, and where there is none, whether the change touched what the view's filter looks at. */
   | { readonly kind: "returning"; readonly mayHaveMissedRows: boolean }
-  /** Who just read the rows: the ids, encoded, of those, kept up to date. */
-  | { readonly kind: "holding"; readonly isExact: boolean; readonly ids: Set<string> }
+  /** Who just read the rows: those by their id, encoded, kept up to date; undefined where only the id of a row is known. */
+  | { readonly kind: "holding"; readonly isExact: boolean; readonly rows: Map<string, string | undefined> }
   /** Who just read more rows than there can be ids kept of: pre-images tell, for a collection that has them. */
   | { readonly kind: "joining"; readonly isExact: boolean };
 
@@ -95,14 +95,25 @@ export class Replay {
     }
     const { after } = change;
     const is = after !== undefined && this.view.matches(after);
-    if (this.audience.kind === "holding") this.audience.ids[is ? "add" : "delete"](encodeValue(change.id));
     if (!is) {
-      if (was) this.#push("delete", change, `[${encodeValue(change.id)}]`);
+      if (this.audience.kind === "holding") this.audience.rows.delete(encodeValue(change.id));
+      if (was) this.#push("delete", change, `[${this.view.encodeId(change)}]`);
       return;
     }
-    const data = this.view.representation.encode(after);
-    if (!was) this.#push("insert", change, data);
-    else if (this.#mustTell(change) || !this.#isUnchanged(change, data)) this.#push("update", change, data);
+    const { representation } = this.view;
+    if (this.audience.kind === "holding") {
+      const data = representation.encode(after, change.afterBytes);
+      const id = encodeValue(change.id);
+      // The row may be as new as this change already.
+      if (this.audience.rows.get(id) === data) return;
+      this.audience.rows.set(id, data);
+      this.#push(was ? "update" : "insert", change, data);
+      return;
+    }
+    const mustTell = !was || this.#mustTell(change);
+    if (!mustTell && !representation.mayShow(change)) return;
+    const data = representation.encode(after, change.afterBytes);
+    if (mustTell || !this.view.looksTheSame(change, data)) this.#push(was ? "update" : "insert", change, data);
   }
 
   /**
@@ -119,14 +130,8 @@ export class Replay {
     return touchesFilter(change, filter.paths);
   }
 
-  #isUnchanged(change: Change, data: string): boolean {
-    const { representation } = this.view;
-    if (!representation.mayShow(change)) return true;
-    return change.before !== undefined && representation.encode(change.before) === data;
-  }
-
   #wasHeld(change: Change): boolean | "unknown" {
-    if (this.audience.kind === "holding") return this.audience.ids.has(encodeValue(change.id));
+    if (this.audience.kind === "holding") return this.audience.rows.has(encodeValue(change.id));
     if (change.operation === "insert") return false;
     const { filter } = this.view;
     if (filter === undefined) return true;

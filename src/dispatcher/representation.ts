@@ -1,44 +1,59 @@
 import type { Document } from "mongodb";
+import type { Format } from "../message.js";
 import { encodeKey, encodeValue } from "./json.js";
 
 /** The part of a document that clients see, whole, as JSON text. */
 export interface Representation {
   /** The configured paths, or undefined where every field is shown or a function chooses. */
   readonly fields: readonly string[] | undefined;
-  /** @returns the document as clients see it, `_id` shown as `id` and first. */
-  encode(document: Document): string;
+  /** A part of what a view is. */
+  readonly format: Format;
+  /**
+   * @param bytes - the same document in BSON, if it comes from the database: what is written without loss is made of these
+   * @returns the document as clients see it, `_id` shown as `id` and first
+   */
+  encode(document: Document, bytes?: Uint8Array): string;
+  /** @param bytes - a document with this `_id`, in BSON */
+  encodeId(id: unknown, bytes?: Uint8Array): string;
   /** @returns false only where the change touched nothing that is shown. */
   mayShow(change: { readonly touched: readonly string[] | undefined }): boolean;
 }
 
 /** Which keys to keep, and of each whether all of it or some paths below it. */
-type Selection = Map<string, Selection | "all">;
+export type Selection = Map<string, Selection | "all">;
+
+/** What of a document is shown. */
+export interface Shown {
+  readonly fields?: readonly string[] | undefined;
+  readonly representation?: ((document: Document) => Document) | undefined;
+}
 
 /**
  * @param shown.fields - paths such as `state` or `user.name`; through an array a path selects in each of its documents, as
  *   a projection of MongoDB does
  * @param shown.representation - instead of fields, a function of the document; its result is shown as it is
  */
-export function createRepresentation(shown: {
-  fields?: readonly string[];
-  representation?: (document: Document) => Document;
-}): Representation {
+export function createRepresentation(shown: Shown): Representation {
   const { fields, representation } = shown;
   if (representation !== undefined) {
     return {
+      ...plain,
       fields: undefined,
       encode: (document) => encodeAll(represent(representation, document)),
       mayShow: () => true,
     };
   }
-  if (fields === undefined) return { fields, encode: encodeAll, mayShow: () => true };
-  const selection = select(fields);
+  if (fields === undefined) return { ...plain, fields, encode: encodeAll, mayShow: () => true };
+  const selection = selectionOf(fields);
   return {
+    ...plain,
     fields,
     encode: (document) => `{${encodeKey("id")}${encodeValue(document._id)}${encodeMembers(document, selection, ",")}}`,
     mayShow: ({ touched }) => touched?.some((path) => fields.some((field) => overlaps(path, field))) ?? true,
   };
 }
+
+const plain = { format: "json", encodeId: (id: unknown) => encodeValue(id) } as const;
 
 /** @returns true where one path is the other or lies below it. */
 export function overlaps(a: string, b: string): boolean {
@@ -54,7 +69,7 @@ function throughArray(path: string, field: string): boolean {
 }
 
 /** The id stays the document's own, whatever the function leaves out or renames: without it nothing can be replaced by id. */
-function represent(representation: (document: Document) => Document, document: Document): Document {
+export function represent(representation: (document: Document) => Document, document: Document): Document {
   const { id: _, ...shown } = representation(document);
   return { ...shown, _id: document._id };
 }
@@ -91,7 +106,7 @@ function encodeSelected(value: unknown, selection: Selection): string | undefine
   return `{${encodeMembers(value as Document, selection, "")}}`;
 }
 
-function select(fields: readonly string[]): Selection {
+export function selectionOf(fields: readonly string[]): Selection {
   const root: Selection = new Map();
   for (const field of fields) {
     const segments = field.split(".");

@@ -4,6 +4,8 @@ import type { InterfaceSettings } from "../config/settings.js";
 import { RequestError } from "../errors.js";
 import { checkPath } from "../filter/paths.js";
 import type { SortKey } from "../filter/sort.js";
+import type { Format } from "../message.js";
+import { createExtendedRepresentation } from "./ejson.js";
 import { createRepresentation, type Representation } from "./representation.js";
 
 const maxFields = 100;
@@ -20,12 +22,17 @@ export function allowedPathsOf(settings: InterfaceSettings): readonly string[] |
  * @returns what it is to be shown
  * @throws RequestError 400 `bad-fields` for paths that are malformed or not shown to anyone
  */
-export function representationOf(settings: InterfaceSettings, asked: readonly string[] | undefined): Representation {
-  if (asked === undefined) return createRepresentation(settings);
+export function representationOf(
+  settings: InterfaceSettings,
+  asked: readonly string[] | undefined,
+  format: Format = "json",
+): Representation {
+  const create = format === "json" ? createRepresentation : createExtendedRepresentation;
+  if (asked === undefined) return create(settings);
   if (settings.representation !== undefined) {
     throw new RequestError(400, "bad-fields", "what this interface shows is made by a function; leave `fields` out");
   }
-  return createRepresentation({ fields: narrow(settings.fields, asked) });
+  return create({ fields: narrow(settings.fields, asked) });
 }
 
 /**

@@ -162,18 +162,19 @@ class Read {
   async #readAll(): Promise<void> {
     const { reader, head } = this.#options;
     const { collection, filter, representation, shown } = this.#view;
-    const rows = await reader.rowsOf({ collection, filter, fields: representation.fields }, head() ?? "");
+    const rows = await reader.rowsOf({ collection, filter, representation }, head() ?? "");
     const { isExact } = rows;
-    const ids = new Set<string>();
+    const held = new Map<string, string | undefined>();
     // Who comes later gets what has changed since the cut as well: it is of no use once that can't be had.
-    this.#replay = new Replay(this.#view, rows.cut, { kind: "holding", isExact, ids });
+    this.#replay = new Replay(this.#view, rows.cut, { kind: "holding", isExact, rows: held });
     this.#replay.onFailure(this.#over);
     let part: string[] = [];
     let inPart = 0;
     try {
-      for await (const document of rows.documents) {
-        const row = representation.encode(document);
-        if (ids.size < keptIds || shown !== undefined) ids.add(encodeValue(document._id));
+      for await (const { document, bytes } of rows.documents) {
+        const row = representation.encode(document, bytes);
+        if (held.size < keptIds || shown !== undefined)
+          held.set(encodeValue(document._id), this.#bytes > keptBytes ? undefined : row);
         else this.#replay.audience = { kind: "joining", isExact };
         part.push(row);
         inPart += row.length;

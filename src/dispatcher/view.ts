@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Document } from "mongodb";
-import { compileFilter } from "../filter/compile.js";
+import { compileFilter, type MatchOptions } from "../filter/compile.js";
 import type { Filter } from "../filter/parse.js";
 import type { Operation } from "../message.js";
 import type { Change } from "../watcher/change.js";
@@ -80,13 +80,14 @@ export class View {
     representation: Representation,
     filter: Filter | undefined,
     position: string,
+    matching: MatchOptions,
   ) {
     this.interfaceName = shows.name;
     this.collection = shows.collection;
     this.representation = representation;
     this.filter = filter;
-    this.matches = filter === undefined ? () => true : compileFilter(filter);
-    this.id = viewId(shows.name, filter, representation.fields);
+    this.matches = filter === undefined ? () => true : compileFilter(filter, matching);
+    this.id = viewId(shows.name, filter, representation);
     this.plainTopic = `plain/${this.id}`;
     this.lastPosition = position;
     const prefix = (operation: Operation): string =>
@@ -103,18 +104,26 @@ export class View {
     const { after } = change;
     const is = after !== undefined && this.matches(after);
     this.#remember(change, is);
-    if (!is) return was ? { operation: "delete", id: encodeValue(change.id) } : undefined;
-    if (!was) return { operation: "insert", data: this.representation.encode(after) };
+    if (!is) return was ? { operation: "delete", id: this.encodeId(change) } : undefined;
+    if (!was) return { operation: "insert", data: this.representation.encode(after, change.afterBytes) };
     if (!this.representation.mayShow(change)) return undefined;
-    const data = this.representation.encode(after);
-    if (change.before !== undefined && this.#encodes(change.before, data)) return undefined;
-    return { operation: "update", data };
+    const data = this.representation.encode(after, change.afterBytes);
+    return this.looksTheSame(change, data) ? undefined : { operation: "update", data };
   }
 
-  /** @returns false also where the document can't be represented: then its audience never had it. */
-  #encodes(document: Document, data: string): boolean {
+  /** @returns the id of the change's document as the view's audience is told of it */
+  encodeId(change: Change): string {
+    return this.representation.encodeId(change.id, change.documentKey);
+  }
+
+  /**
+   * @param data - the document after the change, represented
+   * @returns whether it is known to have looked so before; not where it could not be represented, for then nobody had it
+   */
+  looksTheSame(change: Change, data: string): boolean {
     try {
-      return this.representation.encode(document) === data;
+      const { before } = change;
+      return before !== undefined && this.representation.encode(before, change.beforeBytes) === data;
     } catch {
       // The application's representation refuses the state before; the one after is what counts.
       return false;
@@ -195,8 +204,10 @@ export class View {
 export function viewId(
   interfaceName: string,
   filter: Filter | undefined,
-  fields: readonly string[] | undefined,
+  { fields, format }: Pick<Representation, "fields" | "format">,
 ): string {
   const parts = [interfaceName, filter?.canonical ?? "", fields === undefined ? null : [...fields].sort()];
+  // What is not said is the default, so that its ids are those of gateways that knew no other format.
+  if (format !== "json") parts.push(format);
   return createHash("sha256").update(JSON.stringify(parts)).digest("base64url").slice(0, 22);
 }

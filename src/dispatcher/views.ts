@@ -51,9 +51,9 @@ export class Views {
    * @returns the view of the interface, filter and fields, made when it is first asked for
    */
   of(settings: InterfaceSettings, filter: Filter | undefined, representation: Representation, position: string): View {
-    const found = this.#byId.get(viewId(settings.name, filter, representation.fields));
+    const found = this.#byId.get(viewId(settings.name, filter, representation));
     if (found !== undefined) return found;
-    const view = new View(settings, representation, filter, position);
+    const view = new View(settings, representation, filter, position, this.#options.reader.matching);
     this.#byId.set(view.id, view);
     if (filter === undefined) this.#indexOf(view.collection).add(view);
     else this.#beginPreparation(view, filter);

@@ -1,4 +1,4 @@
-import { BlockList, isIPv4 } from "node:net";
+import { isLoopback } from "../config/loopback.js";
 import { secretWeakness } from "../config/secret.js";
 import type { InterfaceSettings, Settings } from "../config/settings.js";
 import type { Finding } from "./finding.js";
@@ -42,7 +42,7 @@ function access({ auth, interfaces }: Settings): Finding[] {
   ];
 }
 
-function exposure({ auth, host, interfaces, port }: Settings): Finding[] {
+function exposure({ auth, host, interfaces, metrics, port }: Settings): Finding[] {
   const all = [...interfaces.values()];
   const open = namesOf(all.filter(({ read }) => read === true));
   const writable = namesOf(all.filter(({ write }) => write === true));
@@ -69,6 +69,13 @@ function exposure({ auth, host, interfaces, port }: Settings): Finding[] {
       fix: 'a rule such as write: { "user.id": "$user.sub" }, or auth: { anonymous: false }',
     });
   }
+  if (metrics.public && !isLoopback(host)) {
+    findings.push({
+      area: "configuration",
+      level: "note",
+      what: `everyone who can reach ${host}:${port} may read /metrics (\`metrics.public\`)`,
+    });
+  }
   return findings;
 }
 
@@ -93,12 +100,4 @@ function isReadable({ read }: InterfaceSettings): boolean {
 
 function namesOf(interfaces: readonly InterfaceSettings[]): string {
   return interfaces.map(({ name }) => name).join(", ");
-}
-
-const loopback = new BlockList();
-loopback.addSubnet("127.0.0.0", 8);
-loopback.addAddress("::1", "ipv6");
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || loopback.check(host, isIPv4(host) ? "ipv4" : "ipv6");
 }

@@ -5,7 +5,7 @@ import type { Dispatcher } from "../dispatcher/dispatcher.js";
 import type { View } from "../dispatcher/view.js";
 import { RequestError } from "../errors.js";
 import type { Logger } from "../log.js";
-import { closeCodes, subprotocol } from "../message.js";
+import { closeCodes, type Format, formats, subprotocol } from "../message.js";
 import type { Refusal } from "./connection.js";
 import { originAllowed } from "./origins.js";
 import type { UpgradeRequest } from "./upgrade-request.js";
@@ -28,7 +28,7 @@ interface Admitted {
   readonly views: readonly View[];
 }
 
-const parameters = new Set(["interfaces", "token"]);
+const parameters = new Set(["interfaces", "format", "token"]);
 
 /**
  * Decides about a websocket before it opens.
@@ -69,10 +69,18 @@ function refusalOf(request: UpgradeRequest, settings: Settings): Refusal | undef
   }
   for (const name of request.query.keys()) {
     if (!parameters.has(name)) {
-      return { code: closeCodes.malformed, reason: `unknown parameter ${name}: there is interfaces` };
+      return { code: closeCodes.malformed, reason: `unknown parameter ${name}: there are interfaces and format` };
     }
   }
-  return undefined;
+  return formatRefusal(request);
+}
+
+function formatRefusal(request: UpgradeRequest): Refusal | undefined {
+  const asked = request.query.getAll("format");
+  if (asked.length === 0) return undefined;
+  const code = closeCodes.malformed;
+  if (isLive(request)) return { code, reason: "each subscription has a format of its own: leave it out of the query" };
+  return formatIn(asked) === undefined ? { code, reason: `format is one of ${formats.join(", ")}` } : undefined;
 }
 
 function follow(request: UpgradeRequest, identity: Identity, options: AdmissionOptions): Admission {
@@ -85,7 +93,11 @@ function follow(request: UpgradeRequest, identity: Identity, options: AdmissionO
       mode: "plain",
       user,
       endsAt,
-      views: options.dispatcher.follow(namesIn(request.query.getAll("interfaces")), user),
+      views: options.dispatcher.follow(
+        namesIn(request.query.getAll("interfaces")),
+        user,
+        formatIn(request.query.getAll("format")),
+      ),
     };
   } catch (error) {
     return refuse(error, options);
@@ -109,4 +121,9 @@ function refuse(error: unknown, { settings, log }: AdmissionOptions): Admission 
 
 function namesIn(lists: readonly string[]): readonly string[] | undefined {
   return lists.length === 0 ? undefined : lists.flatMap((list) => list.split(",")).map((name) => name.trim());
+}
+
+/** @returns undefined for none, for more than one, and for one that is not known */
+function formatIn(asked: readonly string[]): Format | undefined {
+  return asked.length === 1 ? formats.find((each) => each === asked[0]) : undefined;
 }

@@ -27,7 +27,7 @@ export function asyncApi(): object {
         address: websocketPath,
         description: "Without a subprotocol: every change that the connection may read.",
         messages: references(["plainChange"], "#/components/messages"),
-        bindings: { ws: { method: "GET", query: query(["interfaces", "token"]), bindingVersion: "0.1.0" } },
+        bindings: { ws: { method: "GET", query: query(["interfaces", "format", "token"]), bindingVersion: "0.1.0" } },
       },
       subscriptions: {
         address: websocketPath,

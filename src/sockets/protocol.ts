@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { RequestError } from "../errors.js";
-import { operations, type ResetReason } from "../message.js";
+import { formats, operations, type ResetReason } from "../message.js";
 
 const id = z.union([z.string().min(1).max(128), z.number()]).describe("the client's own name of a subscription");
 const position = z
@@ -21,6 +21,7 @@ export const clientMessage = z.discriminatedUnion("type", [
     fields: z.array(z.string().min(1).max(256)).min(1).max(100).optional(),
     since: z.string().max(256).optional().describe("the position that the client holds"),
     view: z.string().max(256).optional().describe("the view that `since` belongs to"),
+    format: z.enum(formats).optional().describe("ejson: data as canonical Extended JSON; by default json"),
     snapshot: z.boolean().optional().describe("false: no rows, only changes from now on"),
   }),
   z.strictObject({ type: z.literal("unsubscribe"), id }),

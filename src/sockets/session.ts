@@ -159,7 +159,7 @@ export class Session {
       const filter =
         message.filter === undefined ? undefined : parseFilter(message.filter, allowing(allowedPathsOf(settings)));
       const isAll = filter === undefined || filter.paths.length === 0;
-      const representation = representationOf(settings, message.fields);
+      const representation = representationOf(settings, message.fields, message.format);
       this.#begin(id, { settings, filter: isAll ? undefined : filter, representation }, message);
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;

@@ -43,8 +43,8 @@ export class Change {
 
   /** The document before the change, or undefined where the server kept no pre-image. */
   get before(): Document | undefined {
-    const { bytes, fullDocumentBeforeChangeAt: at } = this.#event;
-    if (at !== 0) this.#before ??= decodeDocument(documentAt(bytes, at));
+    const bytes = this.beforeBytes;
+    if (bytes !== undefined) this.#before ??= decodeDocument(bytes);
     return this.#before;
   }
 
@@ -53,7 +53,7 @@ export class Change {
    * that this change's look-up already saw.
    */
   get after(): Document | undefined {
-    const bytes = this.#afterBytes;
+    const bytes = this.afterBytes;
     if (bytes !== undefined) this.#after ??= decodeDocument(bytes);
     return this.#after;
   }
@@ -63,6 +63,18 @@ export class Change {
     const { bytes, updateDescriptionAt: at } = this.#event;
     if (at !== 0) this.#touched ??= pathsOf(decodeDocument(documentAt(bytes, at)));
     return this.#touched;
+  }
+
+  /** The document before the change, in BSON. */
+  get beforeBytes(): Uint8Array | undefined {
+    const { bytes, fullDocumentBeforeChangeAt: at } = this.#event;
+    return at === 0 ? undefined : documentAt(bytes, at);
+  }
+
+  /** The document after the change, in BSON. */
+  get afterBytes(): Uint8Array | undefined {
+    const { bytes, fullDocumentAt: at } = this.#event;
+    return at === 0 ? this.#lookedUp : documentAt(bytes, at);
   }
 
   get hasBefore(): boolean {
@@ -94,11 +106,6 @@ export class Change {
     this.#before = undefined;
     this.#after = undefined;
     this.#touched = undefined;
-  }
-
-  get #afterBytes(): Uint8Array | undefined {
-    const { bytes, fullDocumentAt: at } = this.#event;
-    return at === 0 ? this.#lookedUp : documentAt(bytes, at);
   }
 }
 
