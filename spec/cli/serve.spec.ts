@@ -181,7 +181,7 @@ describe("tailgate serve", () => {
       await server?.dispose();
     });
 
-    it("are in no output and not in the process list, at any log level and however the command fails", async () => {
+    it("are in no output and not in the process list, at any log level and however the command fails (hazard 42)", async () => {
       const folder = await temporaryFiles({
         "good.yaml": `interfaces: { jobs: { read: true } }\nauth: { jwt: { secret: "${canary}-and-32-bytes-are-enough" } }\n`,
         "bad.yaml": `interfaces: { jobs: { raed: true } }\nauth: { jwt: { secert: ${canary} }, closeCode: 1 }\n`,

@@ -10,7 +10,10 @@ describe("PROTOCOL.md, a connection with subscriptions", () => {
     rig = await startRig();
     strict = await startRig({ auth: { anonymous: false } });
   });
-  beforeEach(() => rig.items().deleteMany({}));
+  beforeEach(async () => {
+    await rig.items().deleteMany({});
+    await rig.settle();
+  });
   afterEach(async () => {
     await rig.closeClients();
     await strict.closeClients();

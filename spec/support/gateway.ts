@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readdirSync, statSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -55,16 +56,28 @@ export function killCommands(): void {
   for (const child of running) child.kill("SIGKILL");
 }
 
-const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+const root = new URL("../../", import.meta.url);
 
-/** Runs the `tailgate` command from the sources, as a process of its own. */
+/** What Node is given to run the command: the build, which starts in half the time, if it is of these sources. */
+const entry = isBuilt()
+  ? [fileURLToPath(new URL("dist/cli/main.js", root))]
+  : ["--import", import.meta.resolve("tsx"), fileURLToPath(new URL("src/cli/main.ts", root))];
+
+function isBuilt(): boolean {
+  const built = statSync(new URL("dist/cli/main.js", root), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const sources = readdirSync(new URL("src/", root), { recursive: true, encoding: "utf8" });
+  return ["package.json", ...sources.map((name) => `src/${name}`)].every(
+    (path) => statSync(new URL(path, root)).mtimeMs < built,
+  );
+}
+
+/** Runs the `tailgate` command as a process of its own. */
 export function runCommand(
   args: readonly string[],
   environment: Record<string, string> = {},
   cwd = process.cwd(),
 ): TestCommand {
-  const tsx = import.meta.resolve("tsx");
-  const child = spawn(process.execPath, ["--import", tsx, main, ...args], {
+  const child = spawn(process.execPath, [...entry, ...args], {
     cwd,
     env: { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? "", ...environment },
     stdio: ["ignore", "pipe", "pipe"],
