@@ -3,17 +3,33 @@ import { parseArgs } from "node:util";
 import { createContext, requireGateway } from "./context.js";
 import { type BenchDatabase, openDatabase } from "./database.js";
 import { capture } from "./measures/capture.js";
-import { fanout } from "./measures/fanout.js";
+import { fanout, subscribed } from "./measures/fanout.js";
 import { latency } from "./measures/latency.js";
-import { memory } from "./measures/memory.js";
+import { matcher } from "./measures/matcher.js";
+import { memory, memorySubscribed } from "./measures/memory.js";
+import { replay } from "./measures/replay.js";
+import { returning } from "./measures/return.js";
+import { views } from "./measures/views.js";
 import { buildPrograms, stopAll } from "./processes.js";
 import { type Outcome, summarise, table } from "./report.js";
 import type { Operation } from "./writer.js";
 
-const measures = { fanout, capture, latency, memory };
+const measures = {
+  fanout,
+  subscribed,
+  views,
+  matcher,
+  capture,
+  latency,
+  memory,
+  "memory-subscribed": memorySubscribed,
+  return: returning,
+  replay,
+};
 type MeasureName = keyof typeof measures;
 
-const usage = `usage: npx tsx bench/main.ts [fanout|capture|latency|memory|all]... [options]
+const usage = `usage: npx tsx bench/main.ts [MEASURE]... [options]
+  MEASURE            ${Object.keys(measures).join(", ")}; default: all
   --rounds N         rounds of floor and gateway, one after the other (default 5, with --quick 2)
   --quick            shorter turns: a look, not a figure
   --operation NAME   what is written: insert (default) or update

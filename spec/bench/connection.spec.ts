@@ -60,7 +60,7 @@ describe("A connection of the load generator", () => {
     const firstMessage = JSON.stringify({ type: "subscribe", id: "1", interface: "items" });
     const { counter } = await open({
       protocol: "tailgate.v1",
-      firstMessage,
+      firstMessages: [firstMessage],
       readyText: '"ready"',
       smallBelowBytes: 128,
     });
