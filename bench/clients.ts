@@ -28,7 +28,6 @@ export interface ClientSubscription {
 
 export interface Returned {
   /** On the machine's monotonic clock, in microseconds. */
-  acceptedAt: number;
   readyAt: number;
   /** Connections that failed and were tried again. */
   retries: number;
@@ -85,12 +84,13 @@ export const methods = {
   },
 
   /**
-   * Waits for the port to be listened on, then all come back, each after a random part of the jitter, with the position that
-   * it holds.
+   * Waits until the connections have ended and the port is listened on again.
+   *
+   * @returns when that was, on the machine's monotonic clock in microseconds
    */
-  async comeBack(options: { jitterMilliseconds: number; limitMilliseconds: number }): Promise<Returned> {
-    const deadline = performance.now() + options.limitMilliseconds;
-    while (clients.some((client) => client.connection?.closeCode === undefined && client.connection !== undefined)) {
+  async untilListening({ limitMilliseconds }: { limitMilliseconds: number }): Promise<number> {
+    const deadline = performance.now() + limitMilliseconds;
+    while (clients.some(({ connection }) => connection !== undefined && connection.closeCode === undefined)) {
       if (performance.now() > deadline) throw new Error("the connections did not end");
       await delay(1);
     }
@@ -98,7 +98,12 @@ export const methods = {
       if (performance.now() > deadline) throw new Error("nothing listens on the port again");
       await delay(portMilliseconds);
     }
-    const acceptedAt = monotonicMicroseconds();
+    return monotonicMicroseconds();
+  },
+
+  /** All come back, each after a random part of the jitter, with the position that it holds. */
+  async comeBack(options: { jitterMilliseconds: number; limitMilliseconds: number }): Promise<Returned> {
+    const deadline = performance.now() + options.limitMilliseconds;
     let retries = 0;
     await Promise.all(
       clients.map(async (client) => {
@@ -117,7 +122,7 @@ export const methods = {
         }
       }),
     );
-    return { acceptedAt, readyAt: monotonicMicroseconds(), retries };
+    return { readyAt: monotonicMicroseconds(), retries };
   },
 
   standing,

@@ -43,8 +43,8 @@ export interface Turn {
   server(options?: GatewayOptions): Promise<Server>;
   /** A gateway on both sides, for a measure that sets it beside itself. */
   gateway(options?: GatewayOptions): Promise<Server>;
-  /** A uWebSockets server alone instead of the bare gateway, where this is the floor's turn. */
-  memoryServer(options?: GatewayOptions): Promise<Server>;
+  /** A uWebSockets server alone, which publishes nothing, where this is the floor's turn. */
+  bareServer(options?: GatewayOptions): Promise<Server>;
   floorCapture(): Promise<FloorCapture>;
   floorReplay(): FloorReplay;
   load(options: Omit<OpenOptions, "url"> & { port: number }): Promise<Load>;
@@ -96,9 +96,7 @@ export function createContext(
         return await Promise.race([measure(turn), whenAborted(signal)]);
       } finally {
         for (const ending of endings.reverse()) {
-          await ending().catch((error: Error) =>
-            rest.progress(`at the end of the turn: ${error.message.split("\n", 1)[0]}`),
-          );
+          await ending().catch((error: Error) => rest.progress(`at the end of the turn: ${error.message}`));
         }
         rmSync(folder, { recursive: true });
       }
@@ -137,7 +135,7 @@ function createTurn(options: { side: Side; uri: string; folder: string; endings:
     },
     gateway,
     server: (wanted) => (side === "gateway" ? gateway(wanted) : floor(uri)),
-    memoryServer: (wanted) => (side === "gateway" ? gateway(wanted) : floor(undefined)),
+    bareServer: (wanted) => (side === "gateway" ? gateway(wanted) : floor(undefined)),
     async floorCapture() {
       const counter = helper<typeof floorCaptureMethods>("floor-capture", { MONGODB_URI: uri });
       await counter.call("events", undefined);

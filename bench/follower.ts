@@ -29,6 +29,8 @@ interface Notice {
 }
 
 interface Change {
+  operation?: string;
+  data?: unknown;
   view: string;
   position: string;
   previous: string;
@@ -38,6 +40,8 @@ const changeBegins = '{"interface"';
 /** A change's last members, where they stand in the order of PROTOCOL.md: then the rest need not be parsed. */
 const ending = /"view":"([^"]+)","position":"([0-9a-f]{32})","previous":"([0-9a-f]{32})"\}$/;
 const endingLength = 250;
+/** Shorter ones may be deletes that remove nothing, and are parsed in any case. */
+const quickFromBytes = 300;
 
 /**
  * Reads what a client of `tailgate.v1` reads and keeps its positions as PROTOCOL.md says (S15 to S19), to find out whether
@@ -80,12 +84,14 @@ export class Follower {
   #change(bytes: Buffer): void {
     const [, view, position, previous] =
       ending.exec(bytes.toString("latin1", Math.max(0, bytes.length - endingLength))) ?? [];
-    const isQuick = view !== undefined && position !== undefined && previous !== undefined;
-    const parsed = isQuick && this.#belongs === undefined ? undefined : (JSON.parse(bytes.toString()) as object);
-    const change = (isQuick ? { view, position, previous } : parsed) as Change;
+    const isQuick =
+      bytes.length >= quickFromBytes && view !== undefined && position !== undefined && previous !== undefined;
+    const mustParse = !isQuick || this.#belongs !== undefined;
+    const change = (mustParse ? JSON.parse(bytes.toString()) : { view, position, previous }) as Change;
     const held = this.#byView.get(change.view);
-    const data = (parsed as { data?: unknown } | undefined)?.data;
-    if (held === undefined || (this.#belongs !== undefined && !this.#belongs(held.id, data))) {
+    // It removes nothing: it only moves the position on (S21).
+    const isEmpty = change.operation === "delete" && Array.isArray(change.data) && change.data.length === 0;
+    if (held === undefined || !(isEmpty || (this.#belongs?.(held.id, change.data) ?? true))) {
       this.faults.strays += 1;
       return;
     }
@@ -94,7 +100,7 @@ export class Follower {
     else {
       if (change.previous > held.position) this.faults.gaps += 1;
       held.position = change.position;
-      this.changes += 1;
+      if (!isEmpty) this.changes += 1;
     }
   }
 

@@ -54,12 +54,14 @@ export function createItems(users: Users = {}, documents = 1000): Items {
   const bare = JSON.stringify({ interface: "items", operation: "insert", data: { ...next(), id: new ObjectId() } });
   note = "x".repeat(Math.max(0, messageBytes - bare.length));
   sequence = 0;
+  const updatable = ids.map((_id) => ({ ...next(), _id }));
+  sequence = 0;
   return {
     next,
     nextUpdate: () => ({
       updateOne: { filter: { _id: ids[sequence % documents] as ObjectId }, update: { $set: changing() } },
     }),
-    updatable: ids.map((_id) => ({ ...next(), _id })),
+    updatable,
   };
 }
 

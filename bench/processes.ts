@@ -98,7 +98,11 @@ export async function startServer(command: readonly string[], environment: NodeJ
     get pid() {
       return child.pid as number;
     },
-    stop: () => end(child),
+    async stop() {
+      const wasGone = hasEnded(child);
+      await end(child);
+      if (wasGone) throw new Error(`${command.join(" ")} ended by itself:\n${said}`);
+    },
     async killAndRestart() {
       const ended = new Promise((resolve) => child.once("exit", resolve));
       child.kill("SIGKILL");

@@ -13,6 +13,8 @@ const changesPerSecond = 1_000;
 const together = 20;
 const warmUpSeconds = 3;
 const seconds = 8;
+/** More than that at a time means that the server, the database or the load generator fell behind: that makes it cheap. */
+const mostPerRead = 1.5 * together;
 const stallMilliseconds = 5_000;
 /** Of the connections that subscribe, so many also check that each change is theirs, and that none is left out or repeated. */
 const followed = 10;
@@ -100,6 +102,9 @@ async function once(context: Context, audience: Audience, turn: Turn, side: Side
   const late = sent.written.lateSeconds + sent.drainSeconds;
   if (late > 0.5) notes.doubts.push(`${name}, ${side}: the last message came ${late.toFixed(1)} s late`);
   const perRead = sent.counts.messages / sent.counts.reads;
+  if (perRead > mostPerRead) {
+    notes.doubts.push(`${name}, ${side}: ${perRead.toFixed(1)} messages came at a time instead of ${together}`);
+  }
   context.progress(
     `${name}: ${side} ${perMessage.toFixed(3)} µs; ${perRead.toFixed(1)} messages a read, ${late.toFixed(2)} s late`,
   );

@@ -76,7 +76,7 @@ async function compare(context: Context, kind: Kind): Promise<Outcome> {
 async function once(context: Context, kind: Kind, turn: Turn, side: Side, invalid: string[]): Promise<number> {
   const { name } = kind;
   await turn.writer("insert", { images: true });
-  const server = await turn.memoryServer(kind.gateway);
+  const server = await turn.bareServer(kind.gateway);
   const isFloor = side === "floor" || context.selfCheck;
   const { before: early, counted }: Awaited<ReturnType<Kind["clients"]>> = isFloor ? {} : await kind.clients();
   const load = await turn.load({

@@ -59,7 +59,7 @@ async function once(
   const writer = await turn.writer(context.operation, { users: { count: views }, images: true });
   const proxy = isFloor ? undefined : await turn.countingProxy();
   const uri = proxy === undefined ? {} : { uri: proxy.uri };
-  const server = await turn.server({ read: { "user.id": "$user.sub" }, tokens: true, ...uri });
+  const server = await turn.bareServer({ read: { "user.id": "$user.sub" }, tokens: true, ...uri });
   const clients = turn.clients();
   await clients.call("open", {
     url: `ws://127.0.0.1:${server.port}/ws`,
@@ -72,6 +72,7 @@ async function once(
   const restartedAt = monotonicMicroseconds();
   await server.killAndRestart();
   await probe.call("begin", { url: `ws://127.0.0.1:${server.port}/ws`, ...(await probeOptions(isFloor)) });
+  const listeningAt = await clients.call("untilListening", { limitMilliseconds });
   proxy?.counts();
   const returned = await clients.call("comeBack", { jitterMilliseconds, limitMilliseconds });
   const commands = proxy?.counts() ?? {};
@@ -90,7 +91,7 @@ async function once(
   }
   const readCount = reads.reduce((total, name) => total + (commands[name] ?? 0), 0);
   const readyAfter = (returned.readyAt - restartedAt) / 1e6;
-  const listening = (returned.acceptedAt - restartedAt) / 1e6;
+  const listening = (listeningAt - restartedAt) / 1e6;
   context.progress(
     `return: ${side} ready after ${readyAfter.toFixed(2)} s, ${listening.toFixed(2)} s of it until it listened; ` +
       `longest answer ${probed.longestMilliseconds.toFixed(0)} ms of ${probed.pings}; ${returned.retries} retries; ` +
