@@ -155,7 +155,8 @@ export function openConnection(options: ConnectionOptions, listener: Listener = 
     socket.on("error", (error) => fail(error));
     socket.on("close", () => {
       closeCode ??= 1006;
-      fail(new Error(`${options.url} closed the connection with ${closeCode}`));
+      const when = head === undefined ? "before it was ready" : "during the handshake";
+      fail(new Error(`${options.url} closed the connection with ${closeCode} ${when}`));
       if (isJoined) listener.closed?.();
     });
   });

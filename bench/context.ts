@@ -62,6 +62,8 @@ export interface Context {
   readonly operation: Operation;
   /** Whether the gateway's place is taken by a second floor. */
   readonly selfCheck: boolean;
+  /** A folder for CPU profiles of the gateways. */
+  readonly profile: string | undefined;
   progress(text: string): void;
   turn<Result>(side: Side, measure: (turn: Turn) => Promise<Result>): Promise<Result>;
 }
@@ -92,7 +94,7 @@ export function createContext(
       // In reverse at the end: clients before servers, and the database last.
       const endings: (() => Promise<void>)[] = [];
       try {
-        const turn = createTurn({ side: rest.selfCheck ? "floor" : side, uri, folder, endings });
+        const turn = createTurn({ side: rest.selfCheck ? "floor" : side, uri, folder, endings, profile: rest.profile });
         return await Promise.race([measure(turn), whenAborted(signal)]);
       } finally {
         for (const ending of endings.reverse()) {
@@ -108,8 +110,14 @@ function whenAborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }));
 }
 
-function createTurn(options: { side: Side; uri: string; folder: string; endings: (() => Promise<void>)[] }): Turn {
-  const { side, uri, folder, endings } = options;
+function createTurn(options: {
+  side: Side;
+  uri: string;
+  folder: string;
+  endings: (() => Promise<void>)[];
+  profile: string | undefined;
+}): Turn {
+  const { side, uri, folder, endings, profile } = options;
   const keep = <T extends { stop(): Promise<void> }>(started: T): T => {
     endings.push(() => started.stop());
     return started;
@@ -121,7 +129,7 @@ function createTurn(options: { side: Side; uri: string; folder: string; endings:
     const file = join(folder, "tailgate.config.json");
     writeFileSync(file, JSON.stringify(configurationOf(options)));
     const command = [gatewayCommand, "serve", "--config", file];
-    return keep(await startServer(command, { MONGODB_URI: options.uri ?? uri, LOG_LEVEL: "warn" }));
+    return keep(await startServer(command, { MONGODB_URI: options.uri ?? uri, LOG_LEVEL: "warn" }, { profile }));
   };
   const floor = async (databaseUri: string | undefined) =>
     keep(await startServer([program("floor")], { MONGODB_URI: databaseUri }));

@@ -67,13 +67,19 @@ export interface StartedServer {
  * Starts a server as a process and waits until `GET /readyz` answers 200.
  *
  * @param command - a file and its arguments
+ * @param options.profile - a folder for a CPU profile of each process that is not killed
  * @throws Error with what the process said, when it ends or is not ready in 30 s
  */
-export async function startServer(command: readonly string[], environment: NodeJS.ProcessEnv): Promise<StartedServer> {
+export async function startServer(
+  command: readonly string[],
+  environment: NodeJS.ProcessEnv,
+  options: { profile?: string | undefined } = {},
+): Promise<StartedServer> {
   const port = await freePort();
   let said = "";
+  const profiler = options.profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${options.profile}`];
   const launch = (): ChildProcess => {
-    const child = spawn(process.execPath, [...withCollector, ...command], {
+    const child = spawn(process.execPath, [...withCollector, ...profiler, ...command], {
       env: { ...process.env, ...environment, HOST: "127.0.0.1", PORT: String(port) },
       stdio: ["ignore", "ignore", "pipe"],
     });
@@ -101,7 +107,8 @@ export async function startServer(command: readonly string[], environment: NodeJ
     async stop() {
       const wasGone = hasEnded(child);
       await end(child);
-      if (wasGone) throw new Error(`${command.join(" ")} ended by itself:\n${said}`);
+      // Servers log warnings only.
+      if (wasGone || said !== "") throw new Error(`a server ${wasGone ? "ended by itself and " : ""}said:\n${said}`);
     },
     async killAndRestart() {
       const ended = new Promise((resolve) => child.once("exit", resolve));

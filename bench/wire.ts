@@ -32,11 +32,11 @@ export class CommandReader {
   }
 }
 
-/** @returns a name to count the command under: its own, or for a change stream `$changeStream` */
+/** @returns a name to count the command under, such as `find items`, `listCollections`, or for a change stream `$changeStream` */
 export function commandName(command: Document): string {
-  const name = Object.keys(command)[0] ?? "";
-  const isStream = name === "aggregate" && command.pipeline?.[0]?.$changeStream !== undefined;
-  return isStream ? "$changeStream" : name;
+  const [name = "", collection] = Object.entries(command)[0] ?? [];
+  if (name === "aggregate" && command.pipeline?.[0]?.$changeStream !== undefined) return "$changeStream";
+  return typeof collection === "string" ? `${name} ${collection}` : name;
 }
 
 export interface CountingProxy {

@@ -15,7 +15,15 @@ const secondsAround = 3;
 const jitterMilliseconds = 1_000;
 const limitMilliseconds = 90_000;
 const stallMilliseconds = 10_000;
-const reads = ["find", "aggregate", "count", "distinct", "listCollections", "listIndexes"];
+/** What a view may be read with: its rows or ids, or what is known of its collection. */
+const reads = [
+  "find items",
+  "aggregate items",
+  "count items",
+  "distinct items",
+  "listIndexes items",
+  "listCollections",
+];
 
 interface Figures {
   seconds: number;
