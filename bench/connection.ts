@@ -8,14 +8,27 @@ export interface ConnectionOptions {
   url: string;
   /** The subprotocol to ask for. */
   protocol?: string | undefined;
-  /** Sent as text once the connection is open: a subscription. */
-  firstMessage?: string | undefined;
-  /** The connection counts as joined when a message with this text came; without it, when it is open. */
+  /** Sent in the handshake as `Authorization: Bearer`. */
+  token?: string | undefined;
+  /** Sent as text once the connection is open: subscriptions. */
+  firstMessages?: readonly string[] | undefined;
+  /** The connection counts as joined when so many messages with `readyText` came as it sent; without it, when it is open. */
   readyText?: string | undefined;
+  /** How long that may take; 20 s by default. */
+  joinMilliseconds?: number | undefined;
   /** Messages with fewer bytes are counted apart. */
   smallBelowBytes?: number | undefined;
   /** Parses every message and takes the time since its document's `written_at_us`. */
   sample?: boolean | undefined;
+}
+
+/** What a program that opens connections wants to hear, each of them at a cost. */
+export interface Listener {
+  /** Every data message, from the handshake on. */
+  message?: (payload: Uint8Array) => void;
+  pong?: () => void;
+  /** It ended after it had joined. */
+  closed?: () => void;
 }
 
 export interface Connection {
@@ -26,19 +39,21 @@ export interface Connection {
   /** In microseconds, since the last `reset`. */
   readonly latencies: readonly number[];
   reset(): void;
+  ping(): void;
   destroy(): void;
 }
 
 /** All sockets read into the same memory: each read is used up before the next one begins. */
 const readBuffer = Buffer.allocUnsafe(256 * 1024);
-const opcodes = { text: 1, pong: 10 } as const;
-const joinMilliseconds = 20_000;
+const opcodes = { text: 1, ping: 9, pong: 10 } as const;
+const defaultJoinMilliseconds = 20_000;
+const noBytes = new Uint8Array(0);
 
 /**
  * @returns the connection, once it has joined
- * @throws Error when the server refuses it, closes it or does not answer in 20 s
+ * @throws Error when the server refuses it, closes it or does not answer in time
  */
-export function openConnection(options: ConnectionOptions): Promise<Connection> {
+export function openConnection(options: ConnectionOptions, listener: Listener = {}): Promise<Connection> {
   return new Promise((resolve, reject) => {
     const key = randomBytes(16).toString("base64");
     const latencies: number[] = [];
@@ -46,9 +61,13 @@ export function openConnection(options: ConnectionOptions): Promise<Connection> 
     let reads = 0;
     let closeCode: number | undefined;
     let receivedAt = 0;
+    let isJoined = false;
+    let readies = options.firstMessages?.length ?? 1;
 
     const handlers: FrameHandlers = {
       ping: (payload) => socket.write(clientFrame(opcodes.pong, payload)),
+      pong: () => listener.pong?.(),
+      message: listener.message,
       close: (code) => {
         closeCode ??= code;
       },
@@ -68,6 +87,7 @@ export function openConnection(options: ConnectionOptions): Promise<Connection> 
         reads = 0;
         latencies.length = 0;
       },
+      ping: () => void socket.write(clientFrame(opcodes.ping, noBytes)),
       destroy: () => socket.resetAndDestroy(),
     };
 
@@ -76,10 +96,14 @@ export function openConnection(options: ConnectionOptions): Promise<Connection> 
       reject(error);
       socket.destroy();
     };
-    const timer = setTimeout(() => fail(new Error(`no connection to ${options.url} in time`)), joinMilliseconds);
+    const timer = setTimeout(
+      () => fail(new Error(`no connection to ${options.url} in time`)),
+      options.joinMilliseconds ?? defaultJoinMilliseconds,
+    );
     const joined = () => {
       clearTimeout(timer);
-      handlers.message = options.sample ? takeLatency : undefined;
+      isJoined = true;
+      handlers.message = options.sample ? takeLatency : listener.message;
       resolve(connection);
     };
     const takeLatency = (payload: Uint8Array) => {
@@ -88,7 +112,8 @@ export function openConnection(options: ConnectionOptions): Promise<Connection> 
       if (writtenAt !== undefined) latencies.push(receivedAt - writtenAt);
     };
     const awaitReady = (payload: Uint8Array) => {
-      if (Buffer.from(payload).includes(options.readyText ?? "")) joined();
+      listener.message?.(payload);
+      if (Buffer.from(payload).includes(options.readyText ?? "") && --readies === 0) joined();
     };
 
     const readHead = (length: number): number => {
@@ -101,9 +126,8 @@ export function openConnection(options: ConnectionOptions): Promise<Connection> 
       if (refusal !== undefined) throw new Error(`${options.url} refused: ${refusal}`);
       if (options.readyText === undefined) joined();
       else handlers.message = awaitReady;
-      if (options.firstMessage !== undefined) {
-        socket.write(clientFrame(opcodes.text, Buffer.from(options.firstMessage)));
-      }
+      const first = options.firstMessages?.map((message) => clientFrame(opcodes.text, Buffer.from(message))) ?? [];
+      if (first.length > 0) socket.write(Buffer.concat(first));
       return end + 4 - before;
     };
 
@@ -127,16 +151,18 @@ export function openConnection(options: ConnectionOptions): Promise<Connection> 
       },
     });
     socket.setNoDelay(true);
-    socket.on("connect", () => socket.write(requestHead(url, key, options.protocol)));
+    socket.on("connect", () => socket.write(requestHead(url, key, options)));
     socket.on("error", (error) => fail(error));
     socket.on("close", () => {
       closeCode ??= 1006;
-      fail(new Error(`${options.url} closed the connection with ${closeCode}`));
+      const when = head === undefined ? "before it was ready" : "during the handshake";
+      fail(new Error(`${options.url} closed the connection with ${closeCode} ${when}`));
+      if (isJoined) listener.closed?.();
     });
   });
 }
 
-function requestHead(url: URL, key: string, protocol: string | undefined): string {
+function requestHead(url: URL, key: string, { protocol, token }: ConnectionOptions): string {
   const lines = [
     `GET ${url.pathname}${url.search} HTTP/1.1`,
     `Host: ${url.host}`,
@@ -146,6 +172,7 @@ function requestHead(url: URL, key: string, protocol: string | undefined): strin
     `Sec-WebSocket-Key: ${key}`,
   ];
   if (protocol !== undefined) lines.push(`Sec-WebSocket-Protocol: ${protocol}`);
+  if (token !== undefined) lines.push(`Authorization: Bearer ${token}`);
   return `${lines.join("\r\n")}\r\n\r\n`;
 }
 

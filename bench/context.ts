@@ -2,30 +2,57 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { methods as clientsMethods } from "./clients.js";
 import type { methods as floorCaptureMethods } from "./floor-capture.js";
+import type { methods as floorReplayMethods } from "./floor-replay.js";
 import type { methods as loadMethods, OpenOptions } from "./load.js";
-import { program, type Started, startHelper, startServer } from "./processes.js";
-import type { Operation, methods as writerMethods } from "./writer.js";
+import type { methods as matcherMethods } from "./matcher.js";
+import type { methods as probeMethods } from "./probe.js";
+import { program, type Started, type StartedServer, startHelper, startServer } from "./processes.js";
+import type { Methods } from "./rpc.js";
+import { tokenSecret } from "./tokens.js";
+import { type CountingProxy, startCountingProxy } from "./wire.js";
+import type { Operation, PrepareOptions, methods as writerMethods } from "./writer.js";
 
 export type Side = "floor" | "gateway";
 export type Load = Started<typeof loadMethods>;
 export type Writer = Started<typeof writerMethods>;
 export type FloorCapture = Started<typeof floorCaptureMethods>;
+export type FloorReplay = Started<typeof floorReplayMethods>;
+export type Clients = Started<typeof clientsMethods>;
+export type Matcher = Started<typeof matcherMethods>;
+export type Probe = Started<typeof probeMethods>;
+export type Server = StartedServer;
 
-export interface Server {
-  readonly pid: number;
-  readonly port: number;
+/** What of the gateway's configuration a measure may choose; see docs/configuration.md. */
+export interface GatewayOptions {
+  /** By default everyone may read. */
+  read?: unknown;
+  /** By default connections without a token are let in; with tokens, these are what `tokens.ts` signs. */
+  tokens?: boolean;
+  history?: object;
+  limits?: object;
+  /** The database, by way of a proxy. */
+  uri?: string;
 }
 
 /** One measurement of one side: everything in it is new and ends with it. */
 export interface Turn {
   readonly uri: string;
-  writer(operation: Operation): Promise<Writer>;
-  server(): Promise<Server>;
-  /** A uWebSockets server alone instead of the bare gateway, where this is the floor's turn. */
-  memoryServer(): Promise<Server>;
+  writer(operation: Operation, options?: Omit<PrepareOptions, "operation">): Promise<Writer>;
+  server(options?: GatewayOptions): Promise<Server>;
+  /** A gateway on both sides, for a measure that sets it beside itself. */
+  gateway(options?: GatewayOptions): Promise<Server>;
+  /** A uWebSockets server alone, which publishes nothing, where this is the floor's turn. */
+  bareServer(options?: GatewayOptions): Promise<Server>;
   floorCapture(): Promise<FloorCapture>;
+  floorReplay(): FloorReplay;
   load(options: Omit<OpenOptions, "url"> & { port: number }): Promise<Load>;
+  clients(): Clients;
+  matcher(): Matcher;
+  probe(): Probe;
+  /** Counts the commands that pass from a server to its database. */
+  countingProxy(): Promise<CountingProxy>;
 }
 
 export interface Context {
@@ -35,12 +62,13 @@ export interface Context {
   readonly operation: Operation;
   /** Whether the gateway's place is taken by a second floor. */
   readonly selfCheck: boolean;
+  /** A folder for CPU profiles of the gateways. */
+  readonly profile: string | undefined;
   progress(text: string): void;
   turn<Result>(side: Side, measure: (turn: Turn) => Promise<Result>): Promise<Result>;
 }
 
 const gatewayCommand = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
-const configuration = { interfaces: { items: { read: true } }, auth: { anonymous: true } };
 
 /** @throws Error when the gateway has not been built */
 export function requireGateway(): void {
@@ -66,13 +94,11 @@ export function createContext(
       // In reverse at the end: clients before servers, and the database last.
       const endings: (() => Promise<void>)[] = [];
       try {
-        const turn = createTurn({ side: rest.selfCheck ? "floor" : side, uri, folder, endings });
+        const turn = createTurn({ side: rest.selfCheck ? "floor" : side, uri, folder, endings, profile: rest.profile });
         return await Promise.race([measure(turn), whenAborted(signal)]);
       } finally {
         for (const ending of endings.reverse()) {
-          await ending().catch((error: Error) =>
-            rest.progress(`at the end of the turn: ${error.message.split("\n", 1)[0]}`),
-          );
+          await ending().catch((error: Error) => rest.progress(`at the end of the turn: ${error.message}`));
         }
         rmSync(folder, { recursive: true });
       }
@@ -84,41 +110,59 @@ function whenAborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }));
 }
 
-function createTurn(options: { side: Side; uri: string; folder: string; endings: (() => Promise<void>)[] }): Turn {
-  const { side, uri, folder, endings } = options;
+function createTurn(options: {
+  side: Side;
+  uri: string;
+  folder: string;
+  endings: (() => Promise<void>)[];
+  profile: string | undefined;
+}): Turn {
+  const { side, uri, folder, endings, profile } = options;
   const keep = <T extends { stop(): Promise<void> }>(started: T): T => {
     endings.push(() => started.stop());
     return started;
   };
-  const gateway = async () => {
+  const helper = <M extends Methods>(name: string, environment?: NodeJS.ProcessEnv): Started<M> =>
+    keep(startHelper<M>(name, environment));
+  const gateway = async (options: GatewayOptions = {}) => {
+    requireGateway();
     const file = join(folder, "tailgate.config.json");
-    writeFileSync(file, JSON.stringify(configuration));
+    writeFileSync(file, JSON.stringify(configurationOf(options)));
     const command = [gatewayCommand, "serve", "--config", file];
-    return keep(await startServer(command, { MONGODB_URI: uri, LOG_LEVEL: "warn" }));
+    return keep(await startServer(command, { MONGODB_URI: options.uri ?? uri, LOG_LEVEL: "warn" }, { profile }));
   };
+  const floor = async (databaseUri: string | undefined) =>
+    keep(await startServer([program("floor")], { MONGODB_URI: databaseUri }));
   return {
     uri,
-    async writer(operation) {
-      const writer = keep(startHelper<typeof writerMethods>("writer"));
+    async writer(operation, prepareOptions) {
+      const writer = helper<typeof writerMethods>("writer");
       endings.push(() => writer.call("drop", undefined));
-      await writer.call("prepare", { uri, operation });
+      await writer.call("prepare", { uri, operation, ...prepareOptions });
       return writer;
     },
-    async server() {
-      return side === "gateway" ? gateway() : keep(await startServer([program("floor")], { MONGODB_URI: uri }));
-    },
-    async memoryServer() {
-      return side === "gateway" ? gateway() : keep(await startServer([program("floor")], { MONGODB_URI: undefined }));
-    },
+    gateway,
+    server: (wanted) => (side === "gateway" ? gateway(wanted) : floor(uri)),
+    bareServer: (wanted) => (side === "gateway" ? gateway(wanted) : floor(undefined)),
     async floorCapture() {
-      const counter = keep(startHelper<typeof floorCaptureMethods>("floor-capture", { MONGODB_URI: uri }));
+      const counter = helper<typeof floorCaptureMethods>("floor-capture", { MONGODB_URI: uri });
       await counter.call("events", undefined);
       return counter;
     },
+    floorReplay: () => helper<typeof floorReplayMethods>("floor-replay", { MONGODB_URI: uri }),
     async load({ port, ...wanted }) {
-      const load = keep(startHelper<typeof loadMethods>("load"));
+      const load = helper<typeof loadMethods>("load");
       await load.call("open", { ...wanted, url: `ws://127.0.0.1:${port}/ws` });
       return load;
     },
+    clients: () => helper<typeof clientsMethods>("clients"),
+    matcher: () => helper<typeof matcherMethods>("matcher"),
+    probe: () => helper<typeof probeMethods>("probe"),
+    countingProxy: async () => keep(await startCountingProxy(uri)),
   };
+}
+
+function configurationOf({ read = true, tokens = false, history, limits }: GatewayOptions): object {
+  const auth = tokens ? { jwt: { secret: tokenSecret } } : { anonymous: true };
+  return { interfaces: { items: { read } }, auth, ...(history && { history }), ...(limits && { limits }) };
 }

@@ -2,6 +2,8 @@
 export interface FrameHandlers {
   /** A ping came; the bytes are to be sent back in a pong. */
   ping?: (payload: Uint8Array) => void;
+  /** A pong came: the answer to a ping that was sent. */
+  pong?: () => void;
   /** The server closed; 1005 when it gave no code. */
   close?: (code: number) => void;
   /** Makes the counter collect every data message, which costs copies: for the few connections that read. */
@@ -113,6 +115,7 @@ export class FrameCounter {
     const payload = joined(this.#controlParts);
     this.#controlParts = [];
     if (this.#opcode === opcodes.ping) this.#handlers.ping?.(payload);
+    if (this.#opcode === opcodes.pong) this.#handlers.pong?.();
     if (this.#opcode === opcodes.close) {
       this.#handlers.close?.(payload.length < 2 ? 1005 : (payload[0] as number) * 256 + (payload[1] as number));
     }

@@ -13,17 +13,38 @@ export interface Items {
   readonly updatable: Document[];
 }
 
-/** @param documents - how many documents the updates go round */
-export function createItems(documents = 1000): Items {
+/** Whose the documents are. */
+export interface Users {
+  /** Their number, 500 by default: `u-000000`, `u-000001` and so on, one after another. */
+  count?: number;
+  /**
+   * Instead of one after another: at random, but of each so many changes that follow one another only from one part of the
+   * users, then from the next.
+   */
+  scattered?: { together: number; parts: number };
+}
+
+/**
+ * @param users - whose they are
+ * @param documents - how many documents the updates go round
+ */
+export function createItems(users: Users = {}, documents = 1000): Items {
+  const { count = 500, scattered } = users;
   let sequence = 0;
   const ids = Array.from({ length: documents }, () => new ObjectId());
+  const userIndex = (): number => {
+    if (scattered === undefined) return sequence % count;
+    const size = count / scattered.parts;
+    const part = Math.floor(sequence / scattered.together) % scattered.parts;
+    return part * size + Math.floor(Math.random() * size);
+  };
   const changing = (): Document => {
     sequence += 1;
     return { sequence, progress: (sequence % 100) / 100, written_at_us: monotonicMicroseconds() };
   };
   const next = (): Document => ({
     state: "running",
-    user: { id: `u-${String(sequence % 500).padStart(4, "0")}`, name: "Ada Example" },
+    user: { id: userId(userIndex()), name: "Ada Example" },
     created_at: new Date(),
     note,
     ...changing(),
@@ -32,11 +53,19 @@ export function createItems(documents = 1000): Items {
   let note = "";
   const bare = JSON.stringify({ interface: "items", operation: "insert", data: { ...next(), id: new ObjectId() } });
   note = "x".repeat(Math.max(0, messageBytes - bare.length));
+  sequence = 0;
+  const updatable = ids.map((_id) => ({ ...next(), _id }));
+  sequence = 0;
   return {
     next,
     nextUpdate: () => ({
       updateOne: { filter: { _id: ids[sequence % documents] as ObjectId }, update: { $set: changing() } },
     }),
-    updatable: ids.map((_id) => ({ ...next(), _id })),
+    updatable,
   };
+}
+
+/** @param index - from 0 on */
+export function userId(index: number): string {
+  return `u-${String(index).padStart(6, "0")}`;
 }

@@ -3,20 +3,37 @@ import { parseArgs } from "node:util";
 import { createContext, requireGateway } from "./context.js";
 import { type BenchDatabase, openDatabase } from "./database.js";
 import { capture } from "./measures/capture.js";
-import { fanout } from "./measures/fanout.js";
+import { fanout, subscribed } from "./measures/fanout.js";
 import { latency } from "./measures/latency.js";
-import { memory } from "./measures/memory.js";
+import { matcher } from "./measures/matcher.js";
+import { memory, memorySubscribed } from "./measures/memory.js";
+import { replay } from "./measures/replay.js";
+import { returning } from "./measures/return.js";
+import { views } from "./measures/views.js";
 import { buildPrograms, stopAll } from "./processes.js";
 import { type Outcome, summarise, table } from "./report.js";
 import type { Operation } from "./writer.js";
 
-const measures = { fanout, capture, latency, memory };
+const measures = {
+  fanout,
+  subscribed,
+  views,
+  matcher,
+  capture,
+  latency,
+  memory,
+  "memory-subscribed": memorySubscribed,
+  return: returning,
+  replay,
+};
 type MeasureName = keyof typeof measures;
 
-const usage = `usage: npx tsx bench/main.ts [fanout|capture|latency|memory|all]... [options]
+const usage = `usage: npx tsx bench/main.ts [MEASURE]... [options]
+  MEASURE            ${Object.keys(measures).join(", ")}; default: all
   --rounds N         rounds of floor and gateway, one after the other (default 5, with --quick 2)
   --quick            shorter turns: a look, not a figure
   --operation NAME   what is written: insert (default) or update
+  --profile FOLDER   writes a CPU profile of each gateway there, which changes the figures
   --self-check       sets the floor beside itself: all ratios have to be about 1
   --json             prints JSON instead of a table`;
 
@@ -26,6 +43,7 @@ interface Options {
   quick: boolean;
   operation: Operation;
   selfCheck: boolean;
+  profile: string | undefined;
   json: boolean;
 }
 
@@ -64,9 +82,12 @@ function progress(text: string): void {
 }
 
 async function run(options: Options, database: BenchDatabase, signal: AbortSignal): Promise<number> {
-  const { rounds, operation, selfCheck } = options;
+  const { rounds, operation, selfCheck, profile } = options;
   const scale = options.quick ? 0.3 : 1;
-  const context = createContext({ scale, rounds, operation, selfCheck, progress, databaseUri: database.uriOf, signal });
+  const context = createContext({
+    ...{ scale, rounds, operation, selfCheck, profile, progress, signal },
+    databaseUri: database.uriOf,
+  });
   const outcomes: Outcome[] = [];
   for (const name of options.names) outcomes.push(await measures[name](context));
 
@@ -96,6 +117,7 @@ function readOptions(args: string[]): Options | "help" {
       rounds: { type: "string" },
       quick: { type: "boolean", default: false },
       operation: { type: "string", default: "insert" },
+      profile: { type: "string" },
       "self-check": { type: "boolean", default: false },
       json: { type: "boolean", default: false },
       help: { type: "boolean", short: "h", default: false },
@@ -111,7 +133,7 @@ function readOptions(args: string[]): Options | "help" {
   if (operation !== "insert" && operation !== "update") throw new Error("--operation is insert or update");
   const everything = positionals.length === 0 || positionals.includes("all");
   const names = everything ? all : all.filter((name) => positionals.includes(name));
-  return { names, rounds, quick, operation, selfCheck: values["self-check"], json };
+  return { names, rounds, quick, operation, selfCheck: values["self-check"], profile: values.profile, json };
 }
 
 /** The first Ctrl-C or SIGTERM ends the run in order; a second one ends it at once. */

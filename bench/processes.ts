@@ -13,6 +13,7 @@ export interface Started<M extends Methods> {
 
 const children = new Set<ChildProcess>();
 const built = new URL("dist/", import.meta.url);
+const programs = ["clients", "floor", "floor-capture", "floor-replay", "load", "matcher", "probe", "writer"];
 const graceMilliseconds = 10_000;
 /** Whatever ends this process, nothing that it started stays behind. */
 process.on("exit", () => {
@@ -27,7 +28,7 @@ const withCollector = ["--expose-gc", "--import", 'data:text/javascript,process.
  */
 export async function buildPrograms(): Promise<void> {
   await build({
-    entryPoints: ["floor", "floor-capture", "load", "writer"].map((name) => `${name}.ts`),
+    entryPoints: programs.map((name) => `${name}.ts`),
     absWorkingDir: fileURLToPath(new URL(".", import.meta.url)),
     outdir: fileURLToPath(built),
     bundle: true,
@@ -53,26 +54,42 @@ export function startHelper<M extends Methods>(name: string, environment: NodeJS
   return { pid: adopt(child), call: caller<M>(child), stop: () => end(child) };
 }
 
+export interface StartedServer {
+  /** Of the process that runs now. */
+  readonly pid: number;
+  readonly port: number;
+  stop(): Promise<void>;
+  /** Ends it with SIGKILL and starts it anew on the same port, without waiting until it is ready. */
+  killAndRestart(): Promise<void>;
+}
+
 /**
  * Starts a server as a process and waits until `GET /readyz` answers 200.
  *
  * @param command - a file and its arguments
+ * @param options.profile - a folder for a CPU profile of each process that is not killed
  * @throws Error with what the process said, when it ends or is not ready in 30 s
  */
 export async function startServer(
   command: readonly string[],
   environment: NodeJS.ProcessEnv,
-): Promise<{ pid: number; port: number; stop(): Promise<void> }> {
+  options: { profile?: string | undefined } = {},
+): Promise<StartedServer> {
   const port = await freePort();
-  const child = spawn(process.execPath, [...withCollector, ...command], {
-    env: { ...process.env, ...environment, HOST: "127.0.0.1", PORT: String(port) },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  const pid = adopt(child);
   let said = "";
-  child.stderr.on("data", (text: Buffer) => {
-    said = (said + text.toString()).slice(-10_000);
-  });
+  const profiler = options.profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${options.profile}`];
+  const launch = (): ChildProcess => {
+    const child = spawn(process.execPath, [...withCollector, ...profiler, ...command], {
+      env: { ...process.env, ...environment, HOST: "127.0.0.1", PORT: String(port) },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    adopt(child);
+    child.stderr.on("data", (text: Buffer) => {
+      said = (said + text.toString()).slice(-10_000);
+    });
+    return child;
+  };
+  let child = launch();
   const deadline = performance.now() + 30_000;
   while (!(await isReady(port))) {
     if (hasEnded(child)) throw new Error(`${command.join(" ")} ended before it was ready:\n${said}`);
@@ -82,7 +99,24 @@ export async function startServer(
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  return { pid, port, stop: () => end(child) };
+  return {
+    port,
+    get pid() {
+      return child.pid as number;
+    },
+    async stop() {
+      const wasGone = hasEnded(child);
+      await end(child);
+      // Servers log warnings only.
+      if (wasGone || said !== "") throw new Error(`a server ${wasGone ? "ended by itself and " : ""}said:\n${said}`);
+    },
+    async killAndRestart() {
+      const ended = new Promise((resolve) => child.once("exit", resolve));
+      child.kill("SIGKILL");
+      await ended;
+      child = launch();
+    },
+  };
 }
 
 /** Ends every process that was started here, by its id. */
@@ -114,6 +148,16 @@ export function collectGarbage(pid: number): void {
   process.kill(pid, "SIGUSR2");
 }
 
+/**
+ * @param series - its name, with its labels if it has any
+ * @returns its value in the gateway's own metrics, NaN where there is none
+ */
+export async function metric(port: number, series: string): Promise<number> {
+  const response = await fetch(`http://127.0.0.1:${port}/metrics`, { signal: AbortSignal.timeout(30_000) });
+  const line = (await response.text()).split("\n").find((each) => each.startsWith(`${series} `));
+  return Number(line?.slice(series.length + 1));
+}
+
 async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -133,6 +177,7 @@ async function isReady(port: number): Promise<boolean> {
   }
 }
 
+/** @returns its process id */
 function adopt(child: ChildProcess): number {
   if (child.pid === undefined) throw new Error("a process could not be started");
   children.add(child);

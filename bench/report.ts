@@ -3,12 +3,12 @@ export interface Measurement {
   /** What the figures are, such as "CPU per delivered message". */
   what: string;
   unit: string;
-  /** One figure for each round, in pairs. */
+  /** One figure for each round, in pairs; none for the floor where it does nothing of the kind. */
   floor: number[];
   gateway: number[];
-  /** How the gateway's figure is set beside the floor's. */
-  comparison: "ratio" | "difference";
-  /** The comparison is to be at most this; undefined where none was set. */
+  /** How the gateway's figure is set beside the floor's; "figure": as a ratio, but the target is one for itself. */
+  comparison: "ratio" | "difference" | "figure";
+  /** The comparison, or the figure, is to be at most this; undefined where none was set. */
   target?: number;
 }
 
@@ -57,12 +57,13 @@ export function quantile(sorted: readonly number[], part: number): number {
  */
 export function summarise(measurement: Measurement, valid: boolean): Summary {
   const { floor, gateway, ...rest } = measurement;
-  const rounds = floor.map((base, index) => {
-    const figure = gateway[index] ?? Number.NaN;
-    return { floor: base, gateway: figure, compared: rest.comparison === "ratio" ? figure / base : figure - base };
+  const rounds = gateway.map((figure, index) => {
+    const base = floor[index] ?? Number.NaN;
+    return { floor: base, gateway: figure, compared: rest.comparison === "difference" ? figure - base : figure / base };
   });
   const compared = spread(rounds.map((round) => round.compared));
-  const reached = rest.target === undefined || !valid ? undefined : compared.median <= rest.target;
+  const judged = rest.comparison === "figure" ? spread(gateway) : compared;
+  const reached = rest.target === undefined || !valid ? undefined : judged.median <= rest.target;
   return { ...rest, rounds, floor: spread(floor), gateway: spread(gateway), compared, reached, valid };
 }
 
@@ -97,16 +98,19 @@ function verdict(reached: boolean | undefined): string {
 }
 
 function compared({ comparison, compared, unit }: Summary): string {
-  if (comparison === "ratio") return `${range(compared)} x`;
+  if (Number.isNaN(compared.median)) return "-";
+  if (comparison !== "difference") return `${range(compared)} x`;
   return `${signed(compared.median)} ${unit} (${signed(compared.min)} to ${signed(compared.max)})`;
 }
 
 function target({ comparison, target, unit }: Summary): string {
   if (target === undefined) return "";
+  if (comparison === "figure") return `${target} ${unit}`;
   return comparison === "ratio" ? `${target} x` : `${signed(target)} ${unit}`;
 }
 
 function range({ median, min, max }: Spread): string {
+  if (Number.isNaN(median)) return "-";
   return `${digits(median)} (${digits(min)} to ${digits(max)})`;
 }
 

@@ -1,7 +1,7 @@
 /** The writer: a process of its own that changes documents at a steady pace through the driver. */
 import { setTimeout as delay } from "node:timers/promises";
-import { type Db, MongoClient } from "mongodb";
-import { createItems } from "./items.js";
+import { type Db, MongoClient, type Timestamp } from "mongodb";
+import { createItems, type Users } from "./items.js";
 import { answer } from "./rpc.js";
 
 export type Operation = "insert" | "update";
@@ -26,18 +26,41 @@ export interface Written {
   lateSeconds: number;
 }
 
-const items = createItems();
+/** Updates go round so many documents of each user where there are few, and else so many in all. */
+const documentsPerUser = 2;
+const mostDocuments = 1_000;
+
+let items = createItems();
+let isStopped = false;
 let client: MongoClient | undefined;
 let db: Db | undefined;
 
+export interface PrepareOptions {
+  operation: Operation;
+  users?: Users | undefined;
+  /** Before and after images, which updates have in any case. */
+  images?: boolean | undefined;
+}
+
 export const methods = {
-  /** Creates the collection `items`: for updates with before and after images, and with documents to update. */
-  async prepare({ uri, operation }: { uri: string; operation: Operation }): Promise<void> {
+  /** Creates the collection `items`, for updates with documents to update. */
+  async prepare({ uri, operation, users, images }: PrepareOptions & { uri: string }): Promise<void> {
     client = await new MongoClient(uri, { serverSelectionTimeoutMS: 5_000 }).connect();
     db = client.db();
-    const images = operation === "update";
-    await db.createCollection("items", images ? { changeStreamPreAndPostImages: { enabled: true } } : {});
-    if (images) await db.collection("items").insertMany(items.updatable);
+    const isUpdate = operation === "update";
+    const documents = Math.min(mostDocuments, (users?.count ?? mostDocuments) * documentsPerUser);
+    items = createItems(users, documents);
+    const enabled = isUpdate || images === true;
+    await db.createCollection("items", enabled ? { changeStreamPreAndPostImages: { enabled } } : {});
+    if (isUpdate) await db.collection("items").insertMany(items.updatable);
+  },
+
+  /** @returns the cluster's time: everything that is written from now on comes after it */
+  async clusterTime(): Promise<{ seconds: number; increment: number }> {
+    if (db === undefined) throw new Error("the writer was not prepared");
+    const { operationTime } = await db.command({ hello: 1 });
+    const { high, low } = operationTime as Timestamp;
+    return { seconds: high >>> 0, increment: low >>> 0 };
   },
 
   async write(options: WriteOptions): Promise<Written> {
@@ -46,7 +69,8 @@ export const methods = {
     let due = began;
     const end = began + (options.limitSeconds ?? Number.POSITIVE_INFINITY) * 1000;
     let written = 0;
-    while (written < options.changes && performance.now() < end) {
+    isStopped = false;
+    while (written < options.changes && performance.now() < end && !isStopped) {
       await waitUntil(due);
       const count = Math.min(options.together, options.changes - written);
       await writeTogether(count, options.operation);
@@ -57,6 +81,11 @@ export const methods = {
     const now = performance.now();
     const lateSeconds = pause === 0 ? 0 : Math.max(0, now - due) / 1000;
     return { changes: written, seconds: (now - began) / 1000, lateSeconds };
+  },
+
+  /** Ends the `write` that is under way. */
+  stop(): void {
+    isStopped = true;
   },
 
   /** Removes the database, which was made for this turn alone. */

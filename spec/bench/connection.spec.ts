@@ -60,12 +60,59 @@ describe("A connection of the load generator", () => {
     const firstMessage = JSON.stringify({ type: "subscribe", id: "1", interface: "items" });
     const { counter } = await open({
       protocol: "tailgate.v1",
-      firstMessage,
+      firstMessages: [firstMessage],
       readyText: '"ready"',
       smallBelowBytes: 128,
     });
     await until(() => counter.small === 4 && counter.messages === 1);
     expect(heard).to.deep.equal([`tailgate.v1 ${firstMessage}`]);
+  });
+
+  it("sends its token, and has joined when every subscription is ready", async () => {
+    const tokens: (string | undefined)[] = [];
+    const heard: string[] = [];
+    const connected = new Promise<WebSocket>((resolve) => {
+      server.on("connection", (socket, request) => {
+        tokens.push(request.headers.authorization);
+        socket.on("message", (text) => {
+          if (heard.push(String(text)) === 2) resolve(socket);
+        });
+      });
+    });
+    let isOpen = false;
+    const opening = open({ token: "a.b.c", firstMessages: ["one", "two"], readyText: "ready" }).then(() => {
+      isOpen = true;
+    });
+    const socket = await connected;
+    expect(tokens).to.deep.equal(["Bearer a.b.c"]);
+    expect(heard).to.deep.equal(["one", "two"]);
+    socket.send("ready");
+    socket.ping();
+    await once(socket, "pong");
+    expect(isOpen).to.equal(false);
+    socket.send("ready");
+    await opening;
+  });
+
+  it("tells its listener of messages from the first on, of pongs and of the end", async () => {
+    server.on("connection", (socket) => socket.send("welcome"));
+    const told: string[] = [];
+    const connection = await openConnection(
+      { url, readyText: "welcome" },
+      {
+        message: (payload) => told.push(Buffer.from(payload).toString()),
+        pong: () => told.push("pong"),
+        closed: () => told.push("closed"),
+      },
+    );
+    opened.push(connection);
+    connection.ping();
+    await until(() => told.length === 2);
+    for (const client of server.clients) client.send("more");
+    await until(() => told.length === 3);
+    for (const client of server.clients) client.terminate();
+    await until(() => told.length === 4);
+    expect(told).to.deep.equal(["welcome", "pong", "more", "closed"]);
   });
 
   it("takes the time since a document was written", async () => {
