@@ -19,16 +19,21 @@ export interface TestClient {
   close(): Promise<void>;
 }
 
-/** A websocket client by others (`ws`), with a queue. Resolves when it is open, or has been closed at once. */
+/**
+ * A websocket client by others (`ws`), with a queue. Resolves when it is open, or has been closed at once.
+ *
+ * @param options.heard - told of every message's text as it comes; `received` is then left empty, for a client that lasts
+ */
 export async function connectClient(
   url: string,
-  options: ClientOptions & { protocols?: string[] } = {},
+  { heard, ...options }: ClientOptions & { protocols?: string[]; heard?: (text: string) => void } = {},
 ): Promise<TestClient> {
   const socket = new WebSocket(url, options.protocols ?? [], options);
   const received: Record<string, unknown>[] = [];
   let handedOut = 0;
   let wake = (): void => {};
   socket.on("message", (data) => {
+    if (heard !== undefined) return heard(String(data));
     received.push(JSON.parse(String(data)) as Record<string, unknown>);
     wake();
   });

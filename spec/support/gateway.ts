@@ -49,14 +49,19 @@ export interface TestCommand {
 
 const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
-/** Runs the `tailgate` command from the sources, as a process of its own. */
+/**
+ * Runs the `tailgate` command from the sources, as a process of its own.
+ *
+ * @param program - the sources' `cli/main.ts`, where they are a copy of the project's own
+ */
 export function runCommand(
   args: readonly string[],
   environment: Record<string, string> = {},
   cwd = process.cwd(),
+  program = main,
 ): TestCommand {
   const tsx = import.meta.resolve("tsx");
-  const child = spawn(process.execPath, ["--import", tsx, main, ...args], {
+  const child = spawn(process.execPath, ["--import", tsx, program, ...args], {
     cwd,
     env: { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? "", ...environment },
     stdio: ["ignore", "pipe", "pipe"],
