@@ -61,6 +61,8 @@ export class Faults {
         return ["database", () => world.server.restart()];
       case "stall database":
         return ["database", () => this.#stallDatabase(milliseconds)];
+      case "refuse streams":
+        return ["streams", () => world.refuseStreams(milliseconds)];
       case "cut":
         return [`proxy ${index}`, async () => world.proxies[index]?.cut()];
       case "blackhole":

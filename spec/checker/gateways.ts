@@ -18,6 +18,13 @@ interface LogLine {
   readonly err?: { readonly message?: string };
 }
 
+/** A gateway whose connection to the database breaks while it starts gives up at once, with the code of any failure. */
+function wasCutOff(errors: string): boolean {
+  return /"level":"fatal".*(ECONNRESET|EPIPE|MongoNetworkError|MongoPoolClearedError|failpoint|connection .* closed)/.test(
+    errors,
+  );
+}
+
 /** A gateway as a process, to be killed and started again on the same port. */
 export class GatewayProcess {
   readonly name: string;
@@ -68,7 +75,7 @@ export class GatewayProcess {
         return;
       }
       this.#errors += command.errors();
-      if (outcome !== unreachable) {
+      if (outcome !== unreachable && !wasCutOff(command.errors())) {
         findings.add("crash", this.name, `did not start: ${outcome} ${command.errors().slice(-2_000)}`);
         throw new Error(`${this.name} did not start`);
       }

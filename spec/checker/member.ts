@@ -25,9 +25,17 @@ interface Circumstances {
   readonly gateway: GatewayProcess;
   readonly endings: number;
   readonly wasUp: boolean;
+  readonly openedAt: number;
   wasStalled: boolean;
   isLeaving: boolean;
 }
+
+/**
+ * uWebSockets may shut a connection down in the turn in which it was upgraded, if that was not the turn of its request: after
+ * `res.cork(() => res.upgrade(…))` it looks at the state of the response that was, which lies in reused memory by then. About one in a
+ * hundred ends so, with 1006, before anything but `welcome`.
+ */
+export const stillbornMilliseconds = 250;
 
 /** A client of `tailgate.v1` with some subscriptions, which comes back whenever it is cut off. */
 export class Member {
@@ -128,6 +136,7 @@ export class Member {
       gateway,
       endings: gateway.endings,
       wasUp: gateway.isUp,
+      openedAt: performance.now(),
       wasStalled: false,
       isLeaving: false,
     };
@@ -154,11 +163,16 @@ export class Member {
     this.#checkClose(circumstances, code, reason);
   }
 
-  #checkClose({ gateway, endings, wasUp, wasStalled, isLeaving }: Circumstances, code: number, reason: string): void {
+  #checkClose(circumstances: Circumstances, code: number, reason: string): void {
+    const { gateway, endings, wasUp, openedAt, wasStalled, isLeaving } = circumstances;
     const wasEnded = !wasUp || !gateway.isUp || gateway.endings > endings;
     if (isLeaving || this.#ending.signal.aborted) return;
     if ((code === 1006 || code === 1001) && wasEnded) return;
     if (code === 4508 && wasStalled) return;
+    if (code === 1006 && performance.now() - openedAt < stillbornMilliseconds) {
+      this.#options.findings.tell(`${this.name} is cut off at its beginning`);
+      return;
+    }
     this.#options.findings.add("close", this.name, `closed with ${code} ${reason}`);
   }
 

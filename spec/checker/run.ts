@@ -189,7 +189,7 @@ class Run {
 
   /** Every client has left: the gateways hold nothing of them any more. */
   async #checkLeftOver(): Promise<void> {
-    for (const gateway of this.#world.gateways) {
+    for (const gateway of this.#world.gateways.filter(({ isUp }) => isUp)) {
       const deadline = performance.now() + 5_000;
       let left: string[];
       do {

@@ -11,6 +11,8 @@ export type Action =
   | "kill database"
   /** SIGSTOP, and SIGCONT after a while. */
   | "stall database"
+  /** The database opens no change streams for a while, and those that are open break. */
+  | "refuse streams"
   /** The connections between one gateway and the database are reset. */
   | "cut"
   /** Nothing passes between them for a while. */
@@ -62,6 +64,7 @@ export const everything: Scenario = {
     "stop gateway": 1,
     "kill database": 1,
     "stall database": 2,
+    "refuse streams": 1,
     cut: 3,
     drop: 1,
     leave: 8,

@@ -1,8 +1,10 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Db, MongoClient } from "mongodb";
 import { signed } from "../auth/issuer.js";
+import { failCommand } from "../support/failpoint.js";
 import { temporaryFiles } from "../support/gateway.js";
 import { startProxy, type Proxy as TcpProxy } from "../support/proxy.js";
 import { freshDatabase, type OwnServer } from "../support/server.js";
@@ -125,6 +127,18 @@ export class World {
     }
   }
 
+  /** No change stream can be opened for a while, and those that are open break. */
+  async refuseStreams(milliseconds: number): Promise<void> {
+    // Of a code that says more of the server, the driver would make a pause of its own.
+    const cursorNotFound = { errorCode: 43, errorLabels: ["ResumableChangeStreamError"] };
+    // A server that is killed meanwhile forgets it.
+    await failCommand(this.#client, "alwaysOn", { failCommands: ["aggregate", "getMore"], ...cursorNotFound }).catch(
+      () => undefined,
+    );
+    await sleep(milliseconds);
+    await this.#untilDone(() => failCommand(this.#client, "off", undefined));
+  }
+
   /** @param since - what a client was told then, or a little earlier, may have been of before the drop */
   wasDropped(name: string, since: number): boolean {
     return (this.#drops.get(name) ?? []).some((at) => at > since - 30_000);
@@ -152,7 +166,7 @@ export class World {
         return;
       } catch (error) {
         if ((error as { code?: unknown }).code === namespaceExists) return;
-        await new Promise((resolve) => setTimeout(resolve, 100));
+        await sleep(100);
       }
     }
   }

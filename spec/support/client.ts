@@ -37,14 +37,16 @@ export async function connectClient(
     received.push(JSON.parse(String(data)) as Record<string, unknown>);
     wake();
   });
+  let failure = "";
   const closed = new Promise<{ code: number; reason: string }>((resolve) => {
     socket.on("close", (code, reason) => {
-      resolve({ code, reason: String(reason) });
+      resolve({ code, reason: String(reason) || failure });
       wake();
     });
   });
-  socket.on("error", () => {
-    // The close event follows and says what there is to say.
+  socket.on("error", ({ message }) => {
+    // The close event follows, with a code; what the socket met is the reason of one that nobody sent.
+    failure = message;
   });
   await Promise.race([once(socket, "open"), closed]);
 
