@@ -19,27 +19,34 @@ export interface TestClient {
   close(): Promise<void>;
 }
 
-/** A websocket client by others (`ws`), with a queue. Resolves when it is open, or has been closed at once. */
+/**
+ * A websocket client by others (`ws`), with a queue. Resolves when it is open, or has been closed at once.
+ *
+ * @param options.heard - told of every message's text as it comes; `received` is then left empty, for a client that lasts
+ */
 export async function connectClient(
   url: string,
-  options: ClientOptions & { protocols?: string[] } = {},
+  { heard, ...options }: ClientOptions & { protocols?: string[]; heard?: (text: string) => void } = {},
 ): Promise<TestClient> {
   const socket = new WebSocket(url, options.protocols ?? [], options);
   const received: Record<string, unknown>[] = [];
   let handedOut = 0;
   let wake = (): void => {};
   socket.on("message", (data) => {
+    if (heard !== undefined) return heard(String(data));
     received.push(JSON.parse(String(data)) as Record<string, unknown>);
     wake();
   });
+  let failure = "";
   const closed = new Promise<{ code: number; reason: string }>((resolve) => {
     socket.on("close", (code, reason) => {
-      resolve({ code, reason: String(reason) });
+      resolve({ code, reason: String(reason) || failure });
       wake();
     });
   });
-  socket.on("error", () => {
-    // The close event follows and says what there is to say.
+  socket.on("error", ({ message }) => {
+    // The close event follows, with a code; what the socket met is the reason of one that nobody sent.
+    failure = message;
   });
   await Promise.race([once(socket, "open"), closed]);
 

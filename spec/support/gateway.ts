@@ -71,13 +71,19 @@ function isBuilt(): boolean {
   );
 }
 
-/** Runs the `tailgate` command as a process of its own. */
+/**
+ * Runs the `tailgate` command as a process of its own.
+ *
+ * @param program - the sources' `cli/main.ts`, where they are a copy of the project's own
+ */
 export function runCommand(
   args: readonly string[],
   environment: Record<string, string> = {},
   cwd = process.cwd(),
+  program?: string,
 ): TestCommand {
-  const child = spawn(process.execPath, [...entry, ...args], {
+  const command = program === undefined ? entry : ["--import", import.meta.resolve("tsx"), program];
+  const child = spawn(process.execPath, [...command, ...args], {
     cwd,
     env: { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? "", ...environment },
     stdio: ["ignore", "pipe", "pipe"],

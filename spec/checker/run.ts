@@ -1,0 +1,223 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { OwnServer } from "../support/server.js";
+import { checkEpochs, differences } from "./compare.js";
+import { Faults } from "./faults.js";
+import { Findings, type Kind } from "./findings.js";
+import { Member } from "./member.js";
+import { PlainMember } from "./plain-member.js";
+import { createRandom, type Random } from "./random.js";
+import type { Scenario } from "./scenarios.js";
+import { Sight } from "./sight.js";
+import { type InterfaceName, interfaces, randomWanted, type User, users, wanted } from "./views.js";
+import { World } from "./world.js";
+
+export interface CheckerOptions {
+  readonly seed: number;
+  readonly scenario: Scenario;
+  /** How long faults and writes go on. */
+  readonly seconds: number;
+  readonly server: OwnServer;
+  /** Where the gateway's sources are, if they are a copy. */
+  readonly root?: string;
+  /** Ends the run as soon as one of these was found. */
+  readonly until?: readonly Kind[];
+}
+
+export interface Outcome {
+  readonly findings: Findings;
+  /** How much was seen, to tell a run in which nothing happened from one in which nothing went wrong. */
+  readonly counts: Readonly<Record<string, number>>;
+}
+
+const settleMilliseconds = 40_000;
+
+/** Runs writers, clients and faults for a while, waits until it is quiet, and compares. */
+export async function runChecker(options: CheckerOptions): Promise<Outcome> {
+  const findings = new Findings();
+  const world = await World.create({ ...options, findings });
+  try {
+    return await new Run(options, world, findings).run();
+  } finally {
+    await world.dispose();
+  }
+}
+
+class Run {
+  readonly #options: CheckerOptions;
+  readonly #world: World;
+  readonly #findings: Findings;
+  readonly #sights: ReadonlyMap<User | null, Sight>;
+  readonly #members: Member[] = [];
+  readonly #plainMembers: PlainMember[] = [];
+
+  constructor(options: CheckerOptions, world: World, findings: Findings) {
+    this.#options = options;
+    this.#world = world;
+    this.#findings = findings;
+    this.#sights = new Map(users.map((user) => [user, new Sight(user, world.ledger, findings)]));
+  }
+
+  async run(): Promise<Outcome> {
+    const { scenario, seed } = this.#options;
+    this.#world.beginWriting();
+    await this.#join();
+    const faulting = new AbortController();
+    const faults = new Faults({
+      world: this.#world,
+      members: this.#members.filter(({ name }) => !name.startsWith("witness")),
+      plainMembers: this.#plainMembers,
+      scenario,
+      random: createRandom(seed, "faults"),
+    });
+    const running = faults.run(faulting.signal);
+    const deadline = performance.now() + this.#options.seconds * 1_000;
+    while (performance.now() < deadline && !this.#isFound) await sleep(50);
+    faulting.abort();
+    await running;
+    await this.#world.endWriting();
+    if (!this.#isFound) await this.#finish();
+    await Promise.all([...this.#members, ...this.#plainMembers].map((member) => member.close()));
+    if (!this.#isFound) await this.#checkLeftOver();
+    for (const gateway of this.#world.gateways) {
+      await gateway.end("SIGTERM");
+      gateway.checkLog();
+    }
+    return { findings: this.#findings, counts: this.#counts() };
+  }
+
+  get #isFound(): boolean {
+    const { until = [] } = this.#options;
+    return until.some((kind) => this.#findings.kinds.has(kind));
+  }
+
+  async #join(): Promise<void> {
+    const { scenario, seed } = this.#options;
+    const { gateways } = this.#world;
+    for (const gateway of gateways) {
+      const random = createRandom(seed, `witness of ${gateway.name}`);
+      const common = await this.#optionsOf(`witness of ${gateway.name}`, null, random);
+      this.#members.push(new Member({ ...common, wanted: [wanted("open", null)] }, gateway));
+    }
+    for (let index = 0; index < scenario.clients; index++) {
+      const name = `client ${index}`;
+      const random = createRandom(seed, name);
+      const user = users[index % users.length] ?? null;
+      const views = Array.from({ length: 1 + random.below(3) }, () => randomWanted(random, user, scenario.interfaces));
+      const common = await this.#optionsOf(name, user, random);
+      this.#members.push(new Member({ ...common, wanted: views }, random.pick(gateways)));
+    }
+    for (let index = 0; index < scenario.plainClients; index++) {
+      const name = `plain client ${index}`;
+      const random = createRandom(seed, name);
+      const user = users[index % users.length] ?? null;
+      const readable = scenario.interfaces.filter((each) => interfaces[each].rule(user) !== null);
+      const view = wanted(random.pick<InterfaceName>(readable), user);
+      const common = await this.#optionsOf(name, user, random);
+      this.#plainMembers.push(new PlainMember(common, view, random.pick(gateways)));
+    }
+  }
+
+  async #optionsOf(name: string, user: User | null, random: Random) {
+    return {
+      name,
+      headers: await this.#world.headersOf(user),
+      sight: this.#sights.get(user) as Sight,
+      findings: this.#findings,
+      random,
+      dropped: (collection: string, since: number) => this.#world.wasDropped(collection, since),
+    };
+  }
+
+  /** Waits until every client has been told everything, and compares what it holds. */
+  async #finish(): Promise<void> {
+    const deadline = performance.now() + settleMilliseconds;
+    const writer = this.#world.writers[0];
+    const id = await writer?.sentinel("open");
+    this.#findings.tell(`quiet, but for ${id}`);
+    const reached = new Map<string, string>();
+    for (;;) {
+      const late = this.#members.filter((member) => !this.#isSettled(member, id ?? "", reached));
+      if (late.length === 0) break;
+      if (performance.now() > deadline) {
+        for (const { name, isComplete, pong } of late)
+          this.#findings.add("not settled", name, `${isComplete ? "complete" : "not complete"} at ${pong}`);
+        return;
+      }
+      for (const member of late) member.ping();
+      await sleep(50);
+    }
+    await this.#compare(deadline);
+  }
+
+  /** A witness has seen the last write; the others are where the gateway then was. */
+  #isSettled(member: Member, id: string, reached: Map<string, string>): boolean {
+    const { gateway, name } = member;
+    const place = reached.get(gateway.name);
+    if (name.startsWith("witness")) {
+      if (place === undefined && member.replicas[0]?.rows.has(id))
+        reached.set(gateway.name, member.replicas[0].position ?? "");
+      return reached.has(gateway.name);
+    }
+    return place !== undefined && member.isComplete && member.pong >= place;
+  }
+
+  async #compare(deadline: number): Promise<void> {
+    const { db, ledger } = this.#world;
+    for (const { replicas } of this.#members) {
+      for (const replica of replicas) {
+        const told = await differences(db, replica.wanted, replica.rows);
+        for (const each of told.slice(0, 3))
+          this.#findings.add(
+            "differs",
+            replica.who,
+            `${each} (${told.length} differ, of ${JSON.stringify(replica.wanted)})`,
+          );
+        checkEpochs(replica, ledger, this.#findings);
+      }
+    }
+    for (const member of this.#plainMembers) {
+      let told: string[];
+      // A plain connection can't be asked how far it is.
+      do {
+        told = member.isReady ? await differences(db, member.wanted, member.rows) : ["not ready"];
+        if (told.length > 0) await sleep(100);
+      } while (told.length > 0 && performance.now() < Math.max(deadline - 30_000, 0));
+      for (const each of told.slice(0, 3))
+        this.#findings.add("differs", member.name, `${each} (${told.length} differ)`);
+    }
+  }
+
+  /** Every client has left: the gateways hold nothing of them any more. */
+  async #checkLeftOver(): Promise<void> {
+    for (const gateway of this.#world.gateways.filter(({ isUp }) => isUp)) {
+      const deadline = performance.now() + 5_000;
+      let left: string[];
+      do {
+        const text = await (await fetch(`${gateway.url}/metrics`)).text();
+        const held = /^tailgate_(connections|subscriptions|views)(\{.*\})? [1-9].*$/gm;
+        left = text.match(held) ?? [];
+        if (left.length > 0) await sleep(50);
+      } while (left.length > 0 && performance.now() < deadline);
+      if (left.length > 0) this.#findings.add("left over", gateway.name, left.join(", "));
+    }
+  }
+
+  #counts(): Record<string, number> {
+    const counts = {
+      writes: this.#world.ledger.writes,
+      plainChanges: 0,
+      changes: 0,
+      snapshots: 0,
+      recoveries: 0,
+      resets: 0,
+    };
+    for (const { changes } of this.#plainMembers) counts.plainChanges += changes;
+    for (const { replicas } of this.#members) {
+      for (const replica of replicas) {
+        for (const [name, count] of Object.entries(replica.counts))
+          counts[name as keyof typeof replica.counts] += count;
+      }
+    }
+    return counts;
+  }
+}

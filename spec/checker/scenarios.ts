@@ -1,0 +1,98 @@
+import type { CollectionName } from "./documents.js";
+import type { InterfaceName } from "./views.js";
+
+/** What may be done to the parts of a run, each with how often it is drawn beside the others. */
+export type Action =
+  /** `kill -9`, and a start on the same port. */
+  | "kill gateway"
+  /** SIGTERM, and a start on the same port. */
+  | "stop gateway"
+  /** `kill -9`, and a start with the same data. */
+  | "kill database"
+  /** SIGSTOP, and SIGCONT after a while. */
+  | "stall database"
+  /** The database opens no change streams for a while, and those that are open break. */
+  | "refuse streams"
+  /** The connections between one gateway and the database are reset. */
+  | "cut"
+  /** Nothing passes between them for a while. */
+  | "blackhole"
+  /** The collection `fleeting` is dropped, and made again. */
+  | "drop"
+  /** A client goes away, and comes back with what it holds. */
+  | "leave"
+  /** The same, but it comes back to the other gateway. */
+  | "move"
+  /** A client stops reading for a while. */
+  | "stall"
+  /** A client ends one subscription and goes on with it at once. */
+  | "resubscribe"
+  /** A client ends one subscription and begins anew. */
+  | "begin anew"
+  /** A client asks how far all is complete, and holds on to that. */
+  | "ping";
+
+export interface Scenario {
+  readonly gateways: 1 | 2;
+  readonly clients: number;
+  readonly plainClients: number;
+  readonly writers: number;
+  /** The mean between two writes of one writer. */
+  readonly pauseMilliseconds: number;
+  readonly bursts: boolean;
+  readonly collections: readonly CollectionName[];
+  readonly interfaces: readonly InterfaceName[];
+  readonly weights: Readonly<Partial<Record<Action, number>>>;
+  /** The mean between two actions. */
+  readonly actionMilliseconds: number;
+  /** The longest that a client stays away and the database stalls. */
+  readonly longestMilliseconds: number;
+}
+
+/** Everything at once. */
+export const everything: Scenario = {
+  gateways: 2,
+  clients: 7,
+  plainClients: 3,
+  writers: 3,
+  pauseMilliseconds: 8,
+  bursts: true,
+  collections: ["items", "blind", "open", "fleeting"],
+  interfaces: ["shared", "mine", "team", "blindly", "blindly-mine", "open", "open-mine", "fleeting"],
+  weights: {
+    "kill gateway": 2,
+    "stop gateway": 1,
+    "kill database": 1,
+    "stall database": 2,
+    "refuse streams": 1,
+    cut: 3,
+    drop: 1,
+    leave: 8,
+    move: 8,
+    stall: 4,
+    resubscribe: 8,
+    "begin anew": 6,
+    ping: 16,
+  },
+  actionMilliseconds: 80,
+  longestMilliseconds: 2_000,
+};
+
+/** Silence that only a watchdog notices, too: for runs of minutes. */
+export const patient: Scenario = {
+  ...everything,
+  weights: { ...everything.weights, blackhole: 1 },
+  actionMilliseconds: 150,
+  longestMilliseconds: 8_000,
+};
+
+/** One healthy gateway, a healthy database: clients come and go. */
+export const calm: Scenario = {
+  ...everything,
+  gateways: 1,
+  clients: 5,
+  plainClients: 1,
+  weights: { leave: 6, resubscribe: 4, "begin anew": 6, ping: 4 },
+  actionMilliseconds: 40,
+  longestMilliseconds: 300,
+};
