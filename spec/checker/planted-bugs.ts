@@ -63,7 +63,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     file: "dispatcher/snapshot.ts",
     search: "      this.#hasEnded = true;\n",
     replacement:
-      '      this.#hasEnded = true;\n      this.#replay = new Replay(this.#view, head() ?? "", { kind: "holding", isExact, rows: held });\n',
+      '      await new Promise((resolve) => setTimeout(resolve, 50));\n      this.#hasEnded = true;\n      this.#replay = new Replay(this.#view, head() ?? "", { kind: "holding", isExact, rows: held });\n',
     finds: ["lost", "differs"],
     scenario: joining,
     seconds: 5,
@@ -93,7 +93,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     replacement: "let place: number | undefined = (history.placeAfter(replay.reached) ?? 0) + 1;",
     finds: ["gap", "lost", "differs"],
     scenario: returning,
-    seconds: 5,
+    seconds: 15,
   },
   {
     name: "a change of a replay sent twice",
