@@ -92,8 +92,8 @@ export const plantedBugs: readonly PlantedBug[] = [
     search: "let place = history.placeAfter(replay.reached);",
     replacement: "let place: number | undefined = (history.placeAfter(replay.reached) ?? 0) + 1;",
     finds: ["gap", "lost", "differs"],
-    scenario: returning,
-    seconds: 15,
+    scenario: { ...returning, collections: ["open"], interfaces: ["open", "open-mine"] },
+    seconds: 5,
   },
   {
     name: "a change of a replay sent twice",
