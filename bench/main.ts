@@ -1,6 +1,6 @@
 /** The benchmarks: see README.md. Progress goes to standard error, the table or JSON to standard output. */
 import { parseArgs } from "node:util";
-import { createContext, requireGateway } from "./context.js";
+import { type Context, createContext, requireGateway } from "./context.js";
 import { type BenchDatabase, openDatabase } from "./database.js";
 import { capture } from "./measures/capture.js";
 import { fanout, subscribed } from "./measures/fanout.js";
@@ -89,7 +89,7 @@ async function run(options: Options, database: BenchDatabase, signal: AbortSigna
     databaseUri: database.uriOf,
   });
   const outcomes: Outcome[] = [];
-  for (const name of options.names) outcomes.push(await measures[name](context));
+  for (const name of options.names) outcomes.push(await measured(name, context, signal));
 
   const summaries = outcomes.flatMap(({ measurements, invalid }) =>
     measurements.map((measurement) => summarise(measurement, invalid.length === 0)),
@@ -106,6 +106,18 @@ async function run(options: Options, database: BenchDatabase, signal: AbortSigna
     for (const text of invalid) process.stdout.write(`INVALID: ${text}\n`);
   }
   return invalid.length === 0 ? 0 : 1;
+}
+
+/** A measure that fails makes the run invalid; the others are measured all the same. */
+async function measured(name: MeasureName, context: Context, signal: AbortSignal): Promise<Outcome> {
+  try {
+    return await measures[name](context);
+  } catch (error) {
+    signal.throwIfAborted();
+    const { stack, message } = error as Error;
+    progress(`${stack}`);
+    return { measurements: [], invalid: [`${name}: ${message.split("\n", 1)[0]}`], doubts: [] };
+  }
 }
 
 /** @throws Error that says what is wrong */

@@ -14,6 +14,8 @@ export interface Probed {
   longestMilliseconds: number;
   /** The longest that this process itself came late: more than a fraction of the other makes that one doubtful. */
   ownMilliseconds: number;
+  /** How often the server cut its connection, which it then opened again. */
+  cuts: number;
 }
 
 let end: (() => Promise<Probed>) | undefined;
@@ -36,29 +38,27 @@ export const methods = {
 };
 
 async function probe(options: ConnectionOptions, signal: AbortSignal): Promise<Probed> {
-  const probed: Probed = { pings: 0, longestMilliseconds: 0, ownMilliseconds: 0 };
-  let answered: () => void = () => {};
-  let lost = () => {};
-  const closed = new Promise<never>((_, reject) => {
-    lost = () => reject(new Error("the server closed the probe's connection"));
-  });
-  closed.catch(() => undefined);
-  const open = () => openConnection(options, { pong: () => answered(), closed: lost });
-  const connection = await untilAccepted(open, signal);
-  while (connection !== undefined && !signal.aborted) {
-    const sentAt = performance.now();
-    const pong = new Promise<void>((resolve) => {
-      answered = resolve;
-    });
-    connection.ping();
-    await Promise.race([pong, closed]);
-    const answeredAt = performance.now();
-    probed.pings += 1;
-    probed.longestMilliseconds = Math.max(probed.longestMilliseconds, answeredAt - sentAt);
-    await delay(everyMilliseconds);
-    probed.ownMilliseconds = Math.max(probed.ownMilliseconds, performance.now() - answeredAt - everyMilliseconds);
+  const probed: Probed = { pings: 0, longestMilliseconds: 0, ownMilliseconds: 0, cuts: 0 };
+  while (!signal.aborted) {
+    let answered: (isThere: boolean) => void = () => {};
+    const listener = { pong: () => answered(true), closed: () => answered(false) };
+    const connection = await untilAccepted(() => openConnection(options, listener), signal);
+    while (connection !== undefined && connection.closeCode === undefined && !signal.aborted) {
+      const sentAt = performance.now();
+      const answer = new Promise<boolean>((resolve) => {
+        answered = resolve;
+      });
+      connection.ping();
+      if (!(await answer)) break;
+      const answeredAt = performance.now();
+      probed.pings += 1;
+      probed.longestMilliseconds = Math.max(probed.longestMilliseconds, answeredAt - sentAt);
+      await delay(everyMilliseconds);
+      probed.ownMilliseconds = Math.max(probed.ownMilliseconds, performance.now() - answeredAt - everyMilliseconds);
+    }
+    if (!signal.aborted) probed.cuts += 1;
+    connection?.destroy();
   }
-  connection?.destroy();
   return probed;
 }
 

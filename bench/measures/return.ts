@@ -75,6 +75,8 @@ async function once(
   });
 
   const writing = write(writer, context);
+  // What else may fail first is told instead.
+  writing.catch(() => undefined);
   await seconds(secondsAround);
   const probe = turn.probe();
   const restartedAt = monotonicMicroseconds();
@@ -97,6 +99,8 @@ async function once(
   if (probed.ownMilliseconds > 100) {
     notes.doubts.push(`return, ${side}: the probe itself came ${probed.ownMilliseconds.toFixed(0)} ms late`);
   }
+  if (probed.cuts > 0) notes.doubts.push(`return, ${side}: the probe was cut off ${probed.cuts} times`);
+  if (returned.retries > 0) notes.doubts.push(`return, ${side}: ${returned.retries} connections had to be made again`);
   const readCount = reads.reduce((total, name) => total + (commands[name] ?? 0), 0);
   const readyAfter = (returned.readyAt - restartedAt) / 1e6;
   const listening = (listeningAt - restartedAt) / 1e6;

@@ -85,7 +85,8 @@ async function once(context: Context, turn: Turn, side: Side, notes: Notes): Pro
   const wrong = describeFaults(followed.faults);
   if (followed.changes !== taken) wrong.push(`${followed.changes} of ${taken} changes arrived`);
   for (const text of wrong) notes.invalid.push(`views, ${side}: ${text}`);
-  if (written.lateSeconds > 0.5) notes.doubts.push(`views, ${side}: the writer was ${written.lateSeconds} s late`);
+  if (written.lateSeconds > 0.5)
+    notes.doubts.push(`views, ${side}: the writer was ${written.lateSeconds.toFixed(1)} s late`);
   const perChange = (cpu / changes) * 1e6;
   context.progress(
     `views: ${side} ${perChange.toFixed(1)} µs; ${parts * perPart} views were there after ${subscribeSeconds.toFixed(1)} s`,
