@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "chai";
 import type { Options, SessionRequest } from "../../src/config/settings.js";
 import { connectClient, type TestClient } from "../support/client.js";
-import { startTestGateway, type TestGateway } from "../support/gateway.js";
+import { runCommand, startTestGateway, type TestGateway, temporaryFiles } from "../support/gateway.js";
 import { freshDatabase, type SpecDatabase } from "../support/server.js";
 import { createKey, type Issuer, type IssuerKey, inSeconds, signed, startIssuer } from "./issuer.js";
 
@@ -137,6 +137,38 @@ describe("authenticated connections and requests", () => {
     expect((await open(loose, undefined, `?interfaces=open&token=${token}`)).socket.readyState).to.equal(1);
     expect((await fetch(`${loose.url}/api/open?token=${token}`)).status).to.equal(401);
   });
+
+  it("are never cut as they open, and the binary has nothing to complain of", async () => {
+    const files = await temporaryFiles({
+      "tailgate.config.json": JSON.stringify({
+        mongo: database.uri,
+        port: 0,
+        interfaces: { items: { read: true } },
+        auth: { jwt: { secret } },
+        limits: { connectionsPerUser: 1_000 },
+      }),
+    });
+    const headers = { authorization: `Bearer ${await signed(secret, { sub: "ann" })}` };
+    // The first connections of a process were cut the most.
+    for (let process = 0; process < 3; process++) {
+      const command = runCommand(["serve", "--config", "tailgate.config.json"], {}, files.folder);
+      const started = JSON.parse(await command.line(/gateway started/)) as { port: number };
+      const url = `ws://127.0.0.1:${started.port}/ws`;
+      const clients = await Promise.all(Array.from({ length: 100 }, () => connectClient(url, { headers })));
+      await database.db.collection<{ _id: number }>("items").insertOne({ _id: process });
+      for (const client of clients) expect(await client.next()).to.deep.include({ data: { id: process } });
+      command.kill();
+      for (const client of clients) expect((await client.closed).code).to.equal(1001);
+      expect(await command.exit).to.equal(0);
+      expect(
+        command
+          .errors()
+          .split("\n")
+          .filter((line) => line !== "" && !line.startsWith("{")),
+      ).to.deep.equal([]);
+    }
+    await files.dispose();
+  }).timeout(60_000);
 
   describe("end when their token does (hazard 34)", () => {
     it("with the configured code, within 5 seconds, while others stay", async () => {

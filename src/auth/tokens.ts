@@ -1,4 +1,4 @@
-import { createSecretKey } from "node:crypto";
+import type { webcrypto } from "node:crypto";
 import { errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from "jose";
 import type { JwtSettings, User } from "../config/settings.js";
 import { RequestError } from "../errors.js";
@@ -81,15 +81,28 @@ export function identityOf(user: User): Identity {
  * `algorithms` has been checked by then, so that neither key is asked for what is not configured.
  */
 function keysOf({ secret, jwksUrl }: JwtSettings, options: TokensOptions): KeyOf {
-  const shared = secret === undefined ? undefined : createSecretKey(Buffer.from(secret));
+  const shared = secret === undefined ? undefined : createSharedKeys(secret);
   const keySet = jwksUrl === undefined ? undefined : createKeySet(jwksUrl, options);
   return async (header, token) => {
     if (header.alg.startsWith("HS")) {
-      if (shared !== undefined) return shared;
+      if (shared !== undefined) return shared(header.alg);
     } else if (keySet !== undefined) {
       return keySet(header, token);
     }
     throw new errors.JOSEAlgNotAllowed();
+  };
+}
+
+/** The secret as a key of each algorithm, imported once: jose would import it again for every token. */
+function createSharedKeys(secret: string): (algorithm: string) => Promise<webcrypto.CryptoKey> {
+  const keys = new Map<string, Promise<webcrypto.CryptoKey>>();
+  return (algorithm) => {
+    const known = keys.get(algorithm);
+    if (known !== undefined) return known;
+    const hash = `SHA-${algorithm.slice(2)}`;
+    const key = crypto.subtle.importKey("raw", Buffer.from(secret), { name: "HMAC", hash }, false, ["verify"]);
+    keys.set(algorithm, key);
+    return key;
   };
 }
 

@@ -9,6 +9,7 @@ import { gaugeOf, type Metrics } from "../metrics.js";
 import { sleep } from "../retry.js";
 import { once, type Service } from "../service.js";
 import { type Admission, admit, expired } from "./admission.js";
+import { createAnchor } from "./anchor.js";
 import { type Connection, closeReason, type Socket } from "./connection.js";
 import { createExpiry } from "./expiry.js";
 import type { Front } from "./front.js";
@@ -66,6 +67,7 @@ export function createSockets(options: SocketsOptions): Sockets {
     const { code, reason } = expired(settings);
     end(socket, code, reason);
   });
+  const anchor = createAnchor();
   const gate = createGate();
   gaugeOf(
     metrics,
@@ -171,9 +173,7 @@ export function createSockets(options: SocketsOptions): Sockets {
     const extensions = req.getHeader("sec-websocket-extensions");
     // A browser fails a connection that answers none of the protocols it offers, and then hides the close code.
     const protocol = request.protocols.includes(subprotocol) ? subprotocol : (request.protocols[0] ?? "");
-    const open = (connection: Connection): void => {
-      res.cork(() => res.upgrade({ connection }, key, protocol, extensions, context));
-    };
+    const open = (connection: Connection): void => res.upgrade({ connection }, key, protocol, extensions, context);
     const decide = () => (isStopping ? stoppingAdmission : admit(request, options));
     const turn = gate.enter();
     const admission = turn === undefined ? decide() : turn.then(decide);
@@ -199,7 +199,7 @@ export function createSockets(options: SocketsOptions): Sockets {
         if (aborted) return dispatcher.leave(connection.views);
         views = connection.views;
         await Promise.all(views.map((view) => view.prepared));
-        if (!aborted) open(connection);
+        if (!aborted) anchor.corked(() => open(connection));
       })
       .catch((error: unknown) => {
         log.error({ err: error }, "connection not opened");
@@ -256,6 +256,7 @@ export function createSockets(options: SocketsOptions): Sockets {
       for (const session of live.sessions) session.reset(views, reason);
     },
     async start() {
+      await anchor.start();
       listening = await listen(app, settings.host, settings.port);
       port = us_socket_local_port(listening);
       log.info({ host: settings.host, port }, "listening");
@@ -270,6 +271,7 @@ export function createSockets(options: SocketsOptions): Sockets {
       live.stop();
       expiry.stop();
       app.close();
+      await anchor.stop();
     }),
   };
 }
