@@ -10,13 +10,14 @@ const source = join(root, "src");
  * Which part of `src` may import which: a part may import those in its list and no others. What is small and knows nothing
  * of the rest may be imported by all. A file of `src` itself is a part of its own; a folder is one part.
  */
-const small = ["errors", "log", "message", "metrics", "position", "retry", "service", "version"];
+const small = ["errors", "log", "message", "metrics", "position", "retry", "service", "turns", "version"];
 const allowed: Record<string, readonly string[]> = {
   message: [],
   position: [],
   version: [],
   errors: [],
   retry: [],
+  turns: [],
   log: [],
   metrics: [],
   service: ["log", "retry"],

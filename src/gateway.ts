@@ -141,7 +141,12 @@ export async function startGateway(
     readiness,
   });
   const front = createFront({ target: api, peerHeader: { name: peerHeader }, log });
-  const snapshots = new Snapshots({ reader, head: () => dispatcher.head, replays: dispatcher.replays });
+  const snapshots = new Snapshots({
+    reader,
+    head: () => dispatcher.head,
+    replays: dispatcher.replays,
+    quarantine: dispatcher.quarantine,
+  });
   const sockets = createSockets({ settings, authenticate, verifyToken, dispatcher, snapshots, front, log, metrics });
   dispatcher.attach(sockets);
   gaugeOf(

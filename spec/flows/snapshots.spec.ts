@@ -112,3 +112,34 @@ describe("a snapshot that is larger than what is kept of it", () => {
     await subscriber.close();
   });
 });
+
+describe("a row that can't be represented", () => {
+  it("is left out, and told of in log and metrics; the others are shown (hazard 12)", async () => {
+    const database = await freshDatabase();
+    await database.db.collection<{ _id: number }>("items").insertMany([{ _id: 1 }, { _id: 2 }, { _id: 3 }]);
+    const gateway = await startTestGateway({
+      mongo: database.uri,
+      interfaces: {
+        items: {
+          read: true,
+          representation: ({ _id }) => {
+            if (_id === 2) throw new Error("a poison document");
+            return { twice: _id * 2 };
+          },
+        },
+      },
+    });
+    const subscriber = await subscribe(gateway.websocketUrl, { interface: "items" });
+    await subscriber.ready();
+    expect([...subscriber.rows.values()]).to.deep.equal([
+      { id: 1, twice: 2 },
+      { id: 3, twice: 6 },
+    ]);
+    expect(gateway.logged.some(({ msg }) => msg === "document not represented")).to.equal(true);
+    const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
+    expect(metrics).to.match(/tailgate_quarantined_documents_total\{interface="items"\} [1-9]/);
+    await subscriber.close();
+    await gateway.stop();
+    await database.dispose();
+  });
+});

@@ -9,7 +9,7 @@ import {
 } from "mongodb";
 import { decoding } from "../database.js";
 import { RequestError } from "../errors.js";
-import { createTurns } from "./turns.js";
+import { createTurns } from "../turns.js";
 
 export type ReadOptions = FindOptions & { readonly signal: AbortSignal };
 

@@ -17,6 +17,7 @@ import type { ViewReader } from "./reader.js";
 import { Replays } from "./replays.js";
 import type { Representation } from "./representation.js";
 import { representationOf } from "./shown.js";
+import { checked, dataOf } from "./told.js";
 import { createTraffic } from "./traffic.js";
 import { MembershipUnknownError, type Outgoing, type View } from "./view.js";
 import { Views } from "./views.js";
@@ -56,6 +57,8 @@ export interface Dispatcher extends Service, Sink {
   dispatch(interfaceName: string, operation: Operation, data: Document | readonly unknown[]): void;
   /** The newest events. */
   readonly history: History;
+  /** Tells of a document that could not be represented, and is left out. */
+  quarantine(error: unknown, view: View): void;
   /** Brings those who join or return up to date. */
   readonly replays: Replays;
   /** The place up to which everything has been dispatched, or undefined before the stream is open. */
@@ -147,7 +150,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 
   /** One document that can't be decoded or represented must not end the stream of all others. */
-  function quarantine(error: unknown, { position }: Change, name = "unknown"): void {
+  function quarantine(error: unknown, { position }: { position?: string }, name = "unknown"): void {
     metrics.quarantined.inc({ interface: name });
     log.error({ err: error, interface: name, position }, "document not represented");
   }
@@ -263,6 +266,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     },
     history,
     replays,
+    quarantine: (error, view) => quarantine(error, {}, view.interfaceName),
     get head() {
       return head;
     },
@@ -279,32 +283,6 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       }
     },
   };
-}
-
-type Told = { operation: "insert" | "update"; document: Document } | { operation: "delete"; ids: readonly unknown[] };
-
-/** Nobody is told of a document that they may not see, nor its id. */
-function dataOf(view: View, told: Told): string | undefined {
-  if (told.operation !== "delete") {
-    return view.matches(told.document) ? view.representation.encode(told.document) : undefined;
-  }
-  const ids = told.ids.filter((id) => view.filter === undefined || view.shown?.has(encodeValue(id)));
-  return ids.length === 0 ? undefined : `[${ids.map((id) => view.representation.encodeId(id)).join(",")}]`;
-}
-
-function checked(operation: Operation, data: Document | readonly unknown[]): Told {
-  if (operation === "delete") {
-    if (!Array.isArray(data)) throw new RequestError(400, "bad-data", "delete takes a list of removed ids");
-    return { operation, ids: data };
-  }
-  if (operation !== "insert" && operation !== "update") {
-    throw new RequestError(400, "bad-operation", `unknown operation "${operation}": use insert, update or delete`);
-  }
-  const isDocument = typeof data === "object" && data !== null && !Array.isArray(data);
-  if (!isDocument || !("_id" in data || "id" in data)) {
-    throw new RequestError(400, "bad-data", `${operation} takes a document with its _id`);
-  }
-  return { operation, document: "_id" in data ? data : { ...data, _id: (data as Document).id } };
 }
 
 export function unknownInterface(name: string): RequestError {

@@ -5,12 +5,18 @@ import type { MatchOptions } from "../filter/compile.js";
 import type { Filter } from "../filter/parse.js";
 import type { Logger } from "../log.js";
 import { formatPosition, ordinals, type Position, parsePosition } from "../position.js";
+import { createTurns, type Turns } from "../turns.js";
 import type { Representation } from "./representation.js";
 
 /** How long the database may work for one batch of a snapshot, in milliseconds. */
 const snapshotMilliseconds = 60_000;
 /** Documents in a batch: large documents come in smaller ones, for the server sends 16 MB at most. */
 const batchSize = 500;
+/**
+ * Commands that are under way at the same time. The driver's pool has a hundred connections, of which the change stream's
+ * next batch needs one: behind a crowd of reads it would come too late.
+ */
+const readsAtOnce = 20;
 /** How long what is known of a collection's images is taken for granted; one that is missing is met in any case. */
 const imagesMilliseconds = 5_000;
 
@@ -72,6 +78,7 @@ export function createViewReader(
   log: Logger,
 ): ViewReader {
   const { db, client } = database;
+  const turns = createTurns(readsAtOnce, 0);
   const images = new Map<string, { known: Promise<boolean>; until: number }>();
   /** A server that can't do it says so once. */
   let isRefused = false;
@@ -111,7 +118,7 @@ export function createViewReader(
     (session as { snapshotTime?: Timestamp }).snapshotTime = timestampOf(position);
     const cursor = find(selection, session, "snapshot");
     try {
-      await cursor.hasNext();
+      await turns.during(() => cursor.hasNext());
     } catch (error) {
       await cursor.close();
       await session.endSession();
@@ -123,7 +130,7 @@ export function createViewReader(
       return undefined;
     }
     const cut = formatPosition({ ...position, ordinal: ordinals.after });
-    return { cut, isExact: true, documents: storedIn(cursor), close: () => closing(cursor, session) };
+    return { cut, isExact: true, documents: storedIn(cursor, turns), close: () => closing(cursor, session) };
   }
 
   async function readSeen(selection: Selection, head: string): Promise<Rows> {
@@ -132,7 +139,7 @@ export function createViewReader(
     const position = parsePosition(head);
     if (position !== undefined) session.advanceOperationTime(timestampOf(position));
     const cursor = find(selection, session, "majority");
-    return { cut: head, isExact: false, documents: storedIn(cursor), close: () => closing(cursor, session) };
+    return { cut: head, isExact: false, documents: storedIn(cursor, turns), close: () => closing(cursor, session) };
   }
 
   return {
@@ -144,16 +151,16 @@ export function createViewReader(
       if (!database.support.images) return Promise.resolve(false);
       const found = images.get(collection);
       if (found !== undefined && found.until > performance.now()) return found.known;
-      const known = readImages(collection);
+      const known = turns.during(() => readImages(collection));
       images.set(collection, { known, until: performance.now() + imagesMilliseconds });
       known.catch(() => images.delete(collection));
       return known;
     },
     async idsOf(collection, filter) {
-      const documents = await db
+      const found = db
         .collection(collection)
-        .find(filter.query, { ...decoding, projection: { _id: 1 }, readConcern: { level: "majority" } })
-        .toArray();
+        .find(filter.query, { ...decoding, projection: { _id: 1 }, readConcern: { level: "majority" } });
+      const documents = await turns.during(() => found.toArray());
       return documents.map((document) => document._id);
     },
     get isExact() {
@@ -168,10 +175,19 @@ export function createViewReader(
 /** SnapshotTooOld, SnapshotUnavailable, StaleChunkHistory, MigrationConflict: of the moment, not of the server. */
 const passingCodes = new Set([239, 246, 386, 396]);
 
-/** With `raw` the driver hands out bytes, whatever its types say. */
-async function* storedIn(cursor: AsyncIterable<Document | Uint8Array>): AsyncGenerator<StoredDocument, void, void> {
-  for await (const read of cursor) {
-    yield read instanceof Uint8Array ? { document: decodeDocument(read), bytes: read } : { document: read };
+/** The part of a cursor that is used: a batch at a time. */
+interface BatchCursor {
+  hasNext(): Promise<boolean>;
+  /** With the option `raw` the driver hands out bytes, whatever its types say. */
+  readBufferedDocuments(): (Document | Uint8Array)[];
+}
+
+/** Each batch takes a turn; whoever takes the documents may take their time. */
+async function* storedIn(cursor: BatchCursor, turns: Turns): AsyncGenerator<StoredDocument, void, void> {
+  while (await turns.during(() => cursor.hasNext())) {
+    for (const read of cursor.readBufferedDocuments()) {
+      yield read instanceof Uint8Array ? { document: decodeDocument(read), bytes: read } : { document: read };
+    }
   }
 }
 

@@ -1,3 +1,4 @@
+import type { Document } from "mongodb";
 import { encodeValue } from "./json.js";
 import type { ViewReader } from "./reader.js";
 import { Replay } from "./replay.js";
@@ -49,6 +50,8 @@ export interface SnapshotsOptions {
   /** The place up to which everything has been dispatched. */
   readonly head: () => string | undefined;
   readonly replays: Replays;
+  /** Told of a row that can't be represented. */
+  readonly quarantine: (error: unknown, view: View) => void;
 }
 
 /**
@@ -172,7 +175,8 @@ class Read {
     let inPart = 0;
     try {
       for await (const { document, bytes } of rows.documents) {
-        const row = representation.encode(document, bytes);
+        const row = this.#encode(document, bytes);
+        if (row === undefined) continue;
         if (held.size < keptIds || shown !== undefined)
           held.set(encodeValue(document._id), this.#bytes > keptBytes ? undefined : row);
         else this.#replay.audience = { kind: "joining", isExact };
@@ -189,6 +193,16 @@ class Read {
     } finally {
       // Nobody waits for the server to have closed its cursor.
       void rows.close().catch(() => undefined);
+    }
+  }
+
+  /** @returns undefined for a row that can't be represented: the others are shown all the same. */
+  #encode(document: Document, bytes: Uint8Array | undefined): string | undefined {
+    try {
+      return this.#view.representation.encode(document, bytes);
+    } catch (error) {
+      this.#options.quarantine(error, this.#view);
+      return undefined;
     }
   }
 

@@ -5,6 +5,8 @@ export interface Turns {
    * @returns a function that ends the turn, or why there is none
    */
   take(signal: AbortSignal): Promise<(() => void) | "full" | "aborted">;
+  /** Does the work in a turn of its own, however long it has to wait for it. */
+  during<Result>(work: () => Promise<Result>): Promise<Result>;
 }
 
 /**
@@ -25,6 +27,15 @@ export function createTurns(atOnce: number, waiting: number): Turns {
   }
 
   return {
+    async during(work) {
+      if (working < atOnce) working += 1;
+      else await new Promise<void>((resolve) => queue.add(resolve));
+      try {
+        return await work();
+      } finally {
+        end();
+      }
+    },
     async take(signal) {
       if (signal.aborted) return "aborted";
       if (working < atOnce) {
