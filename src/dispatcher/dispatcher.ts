@@ -11,7 +11,6 @@ import type { Change, Reset, StreamEvent } from "../watcher/change.js";
 import type { ReadPast } from "../watcher/past.js";
 import type { Sink } from "../watcher/watcher.js";
 import { History } from "./history.js";
-import { encodeValue } from "./json.js";
 import { createLingering } from "./lingering.js";
 import type { ViewReader } from "./reader.js";
 import { Replays } from "./replays.js";

@@ -1,6 +1,7 @@
 import type { Document } from "mongodb";
 import { RequestError } from "../errors.js";
 import type { Operation } from "../message.js";
+import { encodeValue } from "./json.js";
 import type { View } from "./view.js";
 
 /** What an application says has happened, though the database did not. */
