@@ -8,6 +8,8 @@ import { type ScenarioName, scenarios } from "./scenarios.js";
 import { keptSeeds } from "./seeds.js";
 
 const { TAILGATE_CHECKER_SECONDS, TAILGATE_CHECKER_SEEDS, TAILGATE_CHECKER_SCENARIO, TAILGATE_SEED } = process.env;
+/** Where the gateway's sources are, to look at those of another version. */
+const root = process.env.TAILGATE_CHECKER_ROOT;
 /** How long faults and writes go on with one seed. */
 const seconds = Number(TAILGATE_CHECKER_SECONDS ?? 6);
 const isLong = TAILGATE_CHECKER_SECONDS !== undefined;
@@ -33,7 +35,13 @@ describe("the checker", () => {
 
   for (const { seed, scenario } of plan()) {
     it(`finds every client's copy exact, with seed ${seed} of "${scenario}"`, async () => {
-      const { findings, counts } = await runChecker({ seed, scenario: scenarios[scenario], seconds, server });
+      const { findings, counts } = await runChecker({
+        seed,
+        scenario: scenarios[scenario],
+        seconds,
+        server,
+        ...(root === undefined ? {} : { root }),
+      });
       if (isLong) console.log(JSON.stringify(counts));
       if (findings.all.length > 0) {
         const story = join(tmpdir(), `tailgate-checker-${seed}.log`);
