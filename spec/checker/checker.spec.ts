@@ -4,17 +4,26 @@ import { join } from "node:path";
 import { expect } from "chai";
 import { type OwnServer, startOwnServer } from "../support/server.js";
 import { runChecker } from "./run.js";
-import { everything, patient } from "./scenarios.js";
+import { type ScenarioName, scenarios } from "./scenarios.js";
 import { keptSeeds } from "./seeds.js";
 
+const { TAILGATE_CHECKER_SECONDS, TAILGATE_CHECKER_SEEDS, TAILGATE_CHECKER_SCENARIO, TAILGATE_SEED } = process.env;
+/** Where the gateway's sources are, to look at those of another version. */
+const root = process.env.TAILGATE_CHECKER_ROOT;
 /** How long faults and writes go on with one seed. */
-const seconds = Number(process.env.TAILGATE_CHECKER_SECONDS ?? 6);
-const isLong = process.env.TAILGATE_CHECKER_SECONDS !== undefined;
-const scenario = seconds >= 60 ? patient : everything;
-const count = Number(process.env.TAILGATE_CHECKER_SEEDS ?? 1);
-const given = process.env.TAILGATE_SEED;
-const fresh = Array.from({ length: count }, () => Math.floor(Math.random() * 2 ** 31));
-const seeds = given === undefined ? [...fresh, ...(isLong ? keptSeeds : keptSeeds.slice(0, 1))] : [Number(given)];
+const seconds = Number(TAILGATE_CHECKER_SECONDS ?? 6);
+const isLong = TAILGATE_CHECKER_SECONDS !== undefined;
+const named = TAILGATE_CHECKER_SCENARIO as ScenarioName | undefined;
+
+/** One seed that was asked for; else some by chance, and those that found something once. */
+function plan(): readonly { readonly seed: number; readonly scenario: ScenarioName }[] {
+  // Silence that only a watchdog notices takes its time.
+  const scenario = named ?? (seconds >= 60 ? "patient" : "everything");
+  if (TAILGATE_SEED !== undefined) return [{ seed: Number(TAILGATE_SEED), scenario }];
+  const count = Number(TAILGATE_CHECKER_SEEDS ?? 1);
+  const fresh = Array.from({ length: count }, () => ({ seed: Math.floor(Math.random() * 2 ** 31), scenario }));
+  return [...fresh, ...keptSeeds.filter((kept) => isLong || kept.isQuick)];
+}
 
 describe("the checker", () => {
   let server: OwnServer;
@@ -24,18 +33,24 @@ describe("the checker", () => {
   });
   after(() => server.dispose());
 
-  for (const seed of seeds) {
-    it(`finds every client's copy exact through faults of all kinds, with seed ${seed}`, async () => {
-      const { findings, counts } = await runChecker({ seed, scenario, seconds, server });
-      if (process.env.TAILGATE_CHECKER_COUNTS !== undefined) console.log(JSON.stringify(counts));
+  for (const { seed, scenario } of plan()) {
+    it(`finds every client's copy exact, with seed ${seed} of "${scenario}"`, async () => {
+      const { findings, counts } = await runChecker({
+        seed,
+        scenario: scenarios[scenario],
+        seconds,
+        server,
+        ...(root === undefined ? {} : { root }),
+      });
+      if (isLong) console.log(JSON.stringify(counts));
       if (findings.all.length > 0) {
         const story = join(tmpdir(), `tailgate-checker-${seed}.log`);
         await writeFile(story, `${findings.story.join("\n")}\n`);
-        const again = `TAILGATE_SEED=${seed} TAILGATE_CHECKER_SECONDS=${seconds} npx mocha spec/checker/checker.spec.ts`;
-        expect.fail(`${findings}\n\nAgain: ${again}\nWhat was done when: ${story}`);
+        const again = `TAILGATE_SEED=${seed} TAILGATE_CHECKER_SCENARIO=${scenario} TAILGATE_CHECKER_SECONDS=${seconds}`;
+        expect.fail(`${findings}\n\nAgain: ${again} npx mocha spec/checker/checker.spec.ts\nThe story: ${story}`);
       }
-      expect(counts.changes, "changes that were checked").to.be.greaterThan(500);
-      expect(counts.recoveries, "returns that went on where they were").to.be.greaterThan(10);
+      expect(counts.changes, "changes that were checked").to.be.greaterThan(300);
+      expect(counts.recoveries, "returns that went on where they were").to.be.greaterThan(5);
     }).timeout((seconds + 120) * 1_000);
   }
 });

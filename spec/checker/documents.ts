@@ -1,8 +1,8 @@
 import { Decimal128, Long } from "mongodb";
 import type { Random } from "./random.js";
 
-export const collections = ["items", "blind", "open", "fleeting"] as const;
-/** All but `blind` have pre-images; `fleeting` is dropped now and then. */
+export const collections = ["items", "blind", "open", "fleeting", "elsewhere"] as const;
+/** All but `blind` have pre-images; `fleeting` is dropped now and then; no interface shows `elsewhere`. */
 export type CollectionName = (typeof collections)[number];
 
 export const hasImages = (collection: CollectionName): boolean => collection !== "blind";

@@ -6,6 +6,8 @@ export type Kind =
   | "doubled"
   /** What a client took of a document is not what happened to it, though no `reset` came. */
   | "lost"
+  /** One and the same change is told at two positions. */
+  | "place"
   /** An id, or the contents of a document, that this client may not see; or a hidden field. */
   | "leak"
   /** A document that the user may see, but that the view does not have. */

@@ -4,6 +4,7 @@ import { connectClient, type TestClient } from "../support/client.js";
 import { Chains } from "./chain.js";
 import type { Findings } from "./findings.js";
 import type { GatewayProcess } from "./gateways.js";
+import type { Places } from "./places.js";
 import type { Random } from "./random.js";
 import { type Message, Replica, type Row } from "./replica.js";
 import type { Sight } from "./sight.js";
@@ -14,6 +15,7 @@ export interface MemberOptions {
   readonly wanted: readonly Wanted[];
   readonly headers: Record<string, string>;
   readonly sight: Sight;
+  readonly places: Places;
   readonly findings: Findings;
   readonly random: Random;
   /** Whether the collection was dropped after that moment. */
@@ -230,13 +232,14 @@ export class Member {
   }
 
   #takeChange(message: Message): void {
-    const { sight, findings } = this.#options;
+    const { sight, findings, places } = this.#options;
     const ofView = this.replicas.filter((replica) => replica.view === message.view);
     const isShared = ofView.length > 1;
     const broken = isShared ? undefined : this.#chains.follow(message);
     if (broken !== undefined) findings.add("gap", `${this.name} ${message.interface}`, broken);
     for (const [id, replica] of [...this.#byId]) {
       if (replica.view !== message.view) continue;
+      places.look(`${replica.who} of ${this.gateway.name}`, replica.wanted, message);
       if (message.operation === "delete") {
         for (const each of message.data as string[]) sight.outOfView(replica.who, replica.wanted, each);
       } else sight.inView(replica.who, replica.wanted, message.data as Row);

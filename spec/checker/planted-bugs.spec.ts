@@ -9,8 +9,11 @@ import { type Outcome, runChecker } from "./run.js";
 
 const project = fileURLToPath(new URL("../..", import.meta.url));
 const seed = Number(process.env.TAILGATE_SEED ?? 11);
-/** All of them take minutes: what has not begun by then is left to long runs. */
-const budgetMilliseconds = process.env.TAILGATE_CHECKER_SECONDS === undefined ? 50_000 : Infinity;
+const isLong = process.env.TAILGATE_CHECKER_SECONDS !== undefined;
+/** On a slow machine what has not begun by then is left to long runs. */
+const budgetMilliseconds = isLong ? Infinity : 50_000;
+/** A bug that shows only when two things meet gets some chances: on a busy machine less happens in the same time. */
+const attempts = 3;
 /** Two at a time, for each waits for its gateway to start. */
 const together = 2;
 
@@ -35,6 +38,21 @@ describe("the checker finds", () => {
     return runs.get(bug) as Promise<Outcome>;
   }
 
+  it("nothing where nothing is planted", async () => {
+    // Each scenario that a bug is found with; in short runs the one that most of them have.
+    const scenarios = [...new Set(plantedBugs.map(({ scenario }) => scenario))];
+    const server = await startOwnServer();
+    try {
+      for (const scenario of isLong ? scenarios : scenarios.slice(0, 1)) {
+        const { findings, counts } = await runChecker({ seed, scenario, seconds: 3, server });
+        expect(findings.all, String(findings)).to.deep.equal([]);
+        expect(counts.changes).to.be.greaterThan(50);
+      }
+    } finally {
+      await server.dispose();
+    }
+  }).timeout(180_000);
+
   for (const bug of plantedBugs) {
     it(`${bug.name} (${bug.finds.join(" or ")})`, async function () {
       if (!runs.has(bug) && performance.now() - began > budgetMilliseconds) this.skip();
@@ -49,13 +67,18 @@ async function runWith(bug: PlantedBug): Promise<Outcome> {
   const root = await mkdtemp(join(tmpdir(), "tailgate-planted-"));
   try {
     await copyWith(bug, root);
-    const server = await startOwnServer();
-    try {
-      const { scenario, seconds, finds } = bug;
-      return await runChecker({ seed, scenario, seconds, server, root, until: finds });
-    } finally {
-      await server.dispose();
+    const { scenario, seconds, finds } = bug;
+    let outcome: Outcome | undefined;
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      const server = await startOwnServer();
+      try {
+        outcome = await runChecker({ seed: seed + attempt, scenario, seconds, server, root, until: finds });
+      } finally {
+        await server.dispose();
+      }
+      if (finds.some((kind) => outcome?.findings.kinds.has(kind))) break;
     }
+    return outcome as Outcome;
   } finally {
     await rm(root, { recursive: true, force: true });
   }

@@ -4,6 +4,7 @@ import { checkEpochs, differences } from "./compare.js";
 import { Faults } from "./faults.js";
 import { Findings, type Kind } from "./findings.js";
 import { Member } from "./member.js";
+import { Places } from "./places.js";
 import { PlainMember } from "./plain-member.js";
 import { createRandom, type Random } from "./random.js";
 import type { Scenario } from "./scenarios.js";
@@ -47,6 +48,7 @@ class Run {
   readonly #world: World;
   readonly #findings: Findings;
   readonly #sights: ReadonlyMap<User | null, Sight>;
+  readonly #places: Places;
   readonly #members: Member[] = [];
   readonly #plainMembers: PlainMember[] = [];
 
@@ -54,6 +56,7 @@ class Run {
     this.#options = options;
     this.#world = world;
     this.#findings = findings;
+    this.#places = new Places(findings);
     this.#sights = new Map(users.map((user) => [user, new Sight(user, world.ledger, findings)]));
   }
 
@@ -123,6 +126,7 @@ class Run {
       headers: await this.#world.headersOf(user),
       sight: this.#sights.get(user) as Sight,
       findings: this.#findings,
+      places: this.#places,
       random,
       dropped: (collection: string, since: number) => this.#world.wasDropped(collection, since),
     };

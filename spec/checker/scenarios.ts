@@ -39,7 +39,8 @@ export interface Scenario {
   readonly writers: number;
   /** The mean between two writes of one writer. */
   readonly pauseMilliseconds: number;
-  readonly bursts: boolean;
+  /** How often many documents are written at once, beside 100 writes of a few. */
+  readonly bursts: number;
   readonly collections: readonly CollectionName[];
   readonly interfaces: readonly InterfaceName[];
   readonly weights: Readonly<Partial<Record<Action, number>>>;
@@ -56,8 +57,8 @@ export const everything: Scenario = {
   plainClients: 3,
   writers: 3,
   pauseMilliseconds: 8,
-  bursts: true,
-  collections: ["items", "blind", "open", "fleeting"],
+  bursts: 2,
+  collections: ["items", "blind", "open", "fleeting", "elsewhere"],
   interfaces: ["shared", "mine", "team", "blindly", "blindly-mine", "open", "open-mine", "fleeting"],
   weights: {
     "kill gateway": 2,
@@ -96,3 +97,21 @@ export const calm: Scenario = {
   actionMilliseconds: 40,
   longestMilliseconds: 300,
 };
+
+/** Nothing fails, but clients go from one gateway to the other beside bursts of writes, holding on to what a ping told. */
+export const wandering: Scenario = {
+  ...everything,
+  clients: 9,
+  plainClients: 0,
+  writers: 5,
+  pauseMilliseconds: 10,
+  bursts: 200,
+  collections: ["open", "elsewhere", "elsewhere"],
+  interfaces: ["open", "open-mine"],
+  weights: { move: 4, leave: 1, ping: 60 },
+  actionMilliseconds: 4,
+  longestMilliseconds: 200,
+};
+
+export const scenarios = { everything, patient, calm, wandering } as const;
+export type ScenarioName = keyof typeof scenarios;

@@ -21,8 +21,8 @@ export interface WriterOptions {
   readonly random: Random;
   readonly collections: readonly CollectionName[];
   readonly pauseMilliseconds: number;
-  /** Many documents at a time, now and then. */
-  readonly bursts: boolean;
+  /** How often many documents are written at once, beside 100 writes of a few. */
+  readonly bursts: number;
 }
 
 /** Beyond this many documents it rather removes than inserts. */
@@ -72,8 +72,8 @@ export class Writer {
     const isFull = this.#documents.size > mostDocuments;
     const kind = random.weighted({
       one: 60,
-      few: bursts ? 8 : 0,
-      many: bursts ? 1 : 0,
+      few: 8,
+      many: bursts,
       transaction: 6,
       insert: isFull ? 0 : 20,
       remove: isFull ? 20 : 8,
@@ -85,14 +85,21 @@ export class Writer {
         false,
       );
     if (kind === "one") return this.#apply(this.#distinct(1), false);
-    const most = kind === "many" ? 40 : 8;
-    const steps = this.#distinct(1 + random.below(most));
+    if (kind === "many") return this.#apply(this.#many(isFull), false);
+    const steps = this.#distinct(1 + random.below(8));
     if (kind === "transaction") return this.#apply(steps, true);
     // A bulk write is of one collection.
     return this.#apply(
       steps.filter(({ collection }) => collection === steps[0]?.collection),
       false,
     );
+  }
+
+  /** Inserts or removals, which the server does as one. */
+  #many(isFull: boolean): Step[] {
+    const collection = this.#options.random.pick(this.#options.collections);
+    if (!isFull) return Array.from({ length: 40 }, () => this.#insert(collection));
+    return this.#distinct(40, () => this.#remove()).filter((step) => step.collection === collection);
   }
 
   /** Steps of different documents. */
