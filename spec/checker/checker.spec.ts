@@ -49,8 +49,8 @@ describe("the checker", () => {
         const again = `TAILGATE_SEED=${seed} TAILGATE_CHECKER_SCENARIO=${scenario} TAILGATE_CHECKER_SECONDS=${seconds}`;
         expect.fail(`${findings}\n\nAgain: ${again} npx mocha spec/checker/checker.spec.ts\nThe story: ${story}`);
       }
-      expect(counts.changes, "changes that were checked").to.be.greaterThan(300);
-      expect(counts.recoveries, "returns that went on where they were").to.be.greaterThan(5);
+      expect(counts.changes, "changes that were checked").to.be.greaterThan(50);
+      expect(counts.recoveries, "returns that went on where they were").to.be.greaterThan(0);
     }).timeout((seconds + 120) * 1_000);
   }
 });
