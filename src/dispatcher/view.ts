@@ -14,9 +14,6 @@ const idsPerMessage = 1_000;
 /** What a live message ends with: a position of this length, and its quotes. */
 const previousTail = `${"0".repeat(32)}"}`;
 
-/** Ids that are remembered as having left early. */
-const mostGone = 10_000;
-
 /** What a change is to a view's audience: an encoded document, a removed id, or nothing. */
 export type Effect = { operation: "insert" | "update"; data: string } | { operation: "delete"; id: string } | undefined;
 
@@ -69,10 +66,8 @@ export class View {
    */
   shown: ShownIds | undefined;
   /** Ids of deletes that follow one another, encoded, not sent yet. */
-  #deletes: string[] = [];
+  readonly #deletes = new Set<string>();
   #deletedAt = "";
-  /** Encoded ids that have left early: a look-up did not find them, and their own delete is still to come. */
-  readonly #gone = new Set<string>();
   readonly #prefix: Readonly<Record<Operation, string>>;
 
   constructor(
@@ -132,44 +127,38 @@ export class View {
 
   #wasShown(change: Change): boolean {
     if (change.operation === "insert") return false;
-    if (this.#gone.size > 0 && this.#gone.has(encodeValue(change.id))) return false;
     if (this.filter === undefined) return true;
     if (this.shown !== undefined) return this.shown.has(encodeValue(change.id));
     if (change.before !== undefined) return this.matches(change.before);
     throw new MembershipUnknownError();
   }
 
+  /**
+   * What a look-up did not find has been removed, and leaves now; its own delete is still to come, and is told as well, and so is
+   * what happened in between: who came meanwhile from another gateway may hold the document, for that one had looked it up
+   * before it was gone.
+   */
   #remember(change: Change, is: boolean): void {
-    if (!change.hasAfter) {
-      // An update of a document that is gone already: it leaves now, once, and its own delete will say nothing new.
-      if (change.operation !== "delete") {
-        // Their deletes may go to other views only; then a delete that is said twice does no harm, a leak would.
-        if (this.#gone.size >= mostGone) this.#gone.clear();
-        this.#gone.add(encodeValue(change.id));
-      } else if (this.#gone.size > 0) this.#gone.delete(encodeValue(change.id));
-    } else if (this.#gone.size > 0) {
-      this.#gone.delete(encodeValue(change.id));
-    }
     if (this.shown === undefined) return;
     if (is) this.shown.add(encodeValue(change.id));
-    else this.shown.delete(encodeValue(change.id));
+    else if (change.hasAfter || change.operation === "delete") this.shown.delete(encodeValue(change.id));
   }
 
   /** @returns the messages that the effect completes: deletes that came before it, and its own unless it is a delete. */
   outgoingOf(effect: NonNullable<Effect>, position: string): Outgoing[] {
     if (effect.operation === "delete") {
-      this.#deletes.push(effect.id);
+      this.#deletes.add(effect.id);
       this.#deletedAt = position;
-      return this.#deletes.length >= idsPerMessage ? this.flush() : [];
+      return this.#deletes.size >= idsPerMessage ? this.flush() : [];
     }
     return [...this.flush(), { ...effect, position }];
   }
 
   /** @returns the message of the deletes that are waiting, if any are. */
   flush(): Outgoing[] {
-    if (this.#deletes.length === 0) return [];
-    const data = `[${this.#deletes.join(",")}]`;
-    this.#deletes = [];
+    if (this.#deletes.size === 0) return [];
+    const data = `[${[...this.#deletes].join(",")}]`;
+    this.#deletes.clear();
     return [{ operation: "delete", data, position: this.#deletedAt }];
   }
 
@@ -194,8 +183,7 @@ export class View {
   /** Ends the view: all that its audience holds is void. */
   end(): void {
     this.isVoid = true;
-    this.#deletes = [];
-    this.#gone.clear();
+    this.#deletes.clear();
     this.shown?.clear();
   }
 }
