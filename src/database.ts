@@ -1,5 +1,13 @@
 import { createHash } from "node:crypto";
-import { BSON, type BSONSerializeOptions, type Db, type Document, MongoClient, type MongoClientOptions } from "mongodb";
+import {
+  BSON,
+  type BSONSerializeOptions,
+  type Db,
+  type Document,
+  MongoClient,
+  type MongoClientOptions,
+  MongoServerError,
+} from "mongodb";
 import { DatabaseUnreachableError, TailgateError } from "./errors.js";
 import { type Logger, redact } from "./log.js";
 import { createBackoff, sleep, unlessAborted } from "./retry.js";
@@ -80,11 +88,12 @@ export function createDatabase(options: { uri: string; log: Logger; startTimeout
       return tag;
     },
     async start(signal) {
-      await reach(client, options, signal);
-      const build = await db.command({ buildInfo: 1 });
-      serverVersion = String(build.version);
-      support = supportOf(build);
-      tag = await identify(client, db);
+      await reach(client, options, signal, async () => {
+        const build = await db.command({ buildInfo: 1 });
+        serverVersion = String(build.version);
+        support = supportOf(build);
+        tag = await identify(client, db);
+      });
       options.log.info(
         { database: db.databaseName, server: serverVersion, uri: redact(options.uri) },
         "database reached",
@@ -120,6 +129,7 @@ async function reach(
   client: MongoClient,
   options: { uri: string; log: Logger; startTimeoutMilliseconds?: number },
   signal: AbortSignal,
+  look: () => Promise<void>,
 ): Promise<void> {
   const deadline = performance.now() + (options.startTimeoutMilliseconds ?? 30_000);
   const backoff = createBackoff({ baseMilliseconds: 500, maxMilliseconds: 4_000, floorMilliseconds: 100 });
@@ -129,6 +139,7 @@ async function reach(
       await unlessAborted(client.connect(), signal);
       const hello = await client.db().command({ hello: 1 });
       if (hello.setName === undefined && hello.msg !== "isdbgrid") throw notAReplicaSet();
+      await unlessAborted(look(), signal);
       return;
     } catch (error) {
       if (error instanceof TailgateError || signal.aborted) throw error;
@@ -196,8 +207,10 @@ async function uuidOf(client: MongoClient, database: string, collection: string)
     const [found] = await client.db(database).listCollections({ name: collection }).toArray();
     const uuid = (found as { info?: { uuid?: unknown } } | undefined)?.info?.uuid;
     return uuid === undefined ? "none" : String(uuid);
-  } catch {
-    // No privilege to list that database's collections: nothing that reading the interfaces needs.
+  } catch (error) {
+    // No privilege to list that database's collections: nothing that reading the interfaces needs. A connection that broke
+    // says nothing of that, and would make positions that nobody knows.
+    if (!(error instanceof MongoServerError)) throw error;
     return "not allowed";
   }
 }

@@ -116,4 +116,18 @@ describe("the watcher's recovery", () => {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   }
+
+  for (const command of ["hello", "buildInfo", "listCollections", "aggregate"]) {
+    it(`starts although a connection breaks at that moment, in ${command}`, async () => {
+      const tag = (await positionNow()).slice(24);
+      await gateway.stop();
+      await failCommand(database.client, { times: 1 }, { failCommands: [command], closeConnection: true });
+      gateway = await startTestGateway({ mongo: database.uri, interfaces: { items: { read: true } } });
+      expect((await positionNow()).slice(24), "the database's identity").to.equal(tag);
+    });
+  }
+
+  async function positionNow(): Promise<string> {
+    return ((await (await fetch(`${gateway.url}/api/items`)).json()) as { position: string }).position;
+  }
 });

@@ -245,6 +245,19 @@ export function createWatcher(options: WatcherOptions): Watcher {
     startedAt = performance.now();
   }
 
+  /** A connection that breaks at this moment is no reason not to start. */
+  async function beginRefillUntil(timeout: AbortSignal): Promise<void> {
+    for (;;) {
+      try {
+        return await unlessAborted(beginRefill(), timeout);
+      } catch (error) {
+        if (timeout.aborted || recoveryFrom(error) !== "resume") throw error;
+        log.warn({ err: error }, "the database's time not read yet");
+        await sleep(backoff.next(), timeout);
+      }
+    }
+  }
+
   return {
     name: "watcher",
     get head() {
@@ -259,7 +272,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     },
     async start(signal) {
       const timeout = AbortSignal.any([signal, AbortSignal.timeout(options.startTimeoutMilliseconds ?? 30_000)]);
-      await unlessAborted(beginRefill(), timeout);
+      await beginRefillUntil(timeout);
       const opening = new Promise<void>((resolve, reject) => {
         running = supervise(resolve, (error) => reject(startFailure(error)));
       });
