@@ -170,6 +170,31 @@ describe("authenticated connections and requests", () => {
     await files.dispose();
   }).timeout(60_000);
 
+  it("are told nothing of what a rule hides, and the log has the rule's name", async () => {
+    const gateway = await start({ jwt: { secret }, anonymous: true });
+    const token = await signed(secret, { sub: "ann" });
+    const denials = () =>
+      gateway.logged
+        .filter(({ msg }) => msg === "read denied by a rule")
+        .map(({ interface: name, rule, user }) => [name, rule, user]);
+    // Without `teams` nothing of `boards` is to be read.
+    expect((await get(gateway, "boards", token)).status).to.equal(404);
+    expect(denials()).to.deep.equal([["boards", "read", "ann"]]);
+    const plain = await open(gateway, token, "?interfaces=boards");
+    expect((await plain.closed).code).to.equal(4400);
+    const live = await connectClient(gateway.websocketUrl, { protocols: ["tailgate.v1"] });
+    clients.push(live);
+    live.socket.send(JSON.stringify({ type: "subscribe", id: 1, interface: "boards" }));
+    await live.until(({ code }) => code === "unknown-interface");
+    expect(denials().slice(1)).to.deep.equal([
+      ["boards", "read", "ann"],
+      ["boards", "read", null],
+    ]);
+    // A connection to all that it may read asks for nothing that it may not.
+    await open(gateway, token);
+    expect(denials()).to.have.length(3);
+  });
+
   describe("end when their token does (hazard 34)", () => {
     it("with the configured code, within 5 seconds, while others stay", async () => {
       const gateway = await start({ jwt: { secret }, closeCode: 4302 });

@@ -211,12 +211,19 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     publisher?.reset(affected, reason);
   }
 
-  function viewOf(name: string, user: User | null, format: Format): View {
+  /** Who is refused learns no more than that there is nothing; why, the log has. */
+  function readRule(settings: InterfaceSettings, user: User | null): ResolvedRule {
+    const rule = resolveRule(settings.read, user);
+    if (rule === false)
+      log.info({ interface: settings.name, rule: "read", user: user?.sub ?? null }, "read denied by a rule");
+    return rule;
+  }
+
+  function shownTo(name: string, user: User | null): { settings: InterfaceSettings; rule: true | Filter } {
     const settings = interfaces.get(name);
-    const rule = settings !== undefined && resolveRule(settings.read, user);
+    const rule = settings !== undefined && readRule(settings, user);
     if (settings === undefined || rule === false) throw unknownInterface(name);
-    const representation = representationOf(settings, undefined, format);
-    return views.of(settings, rule === true ? undefined : rule, representation, head ?? "");
+    return { settings, rule };
   }
 
   function hold(view: View): View {
@@ -247,13 +254,16 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       isLost = false;
       if (head === undefined || position > head) head = position;
     },
-    readRule: (settings, user) => resolveRule(settings.read, user),
+    readRule,
     follow(names, user, format = "json") {
       const readable = [...interfaces.values()].filter((settings) => resolveRule(settings.read, user) !== false);
       const wanted = new Set(names ?? readable.map((settings) => settings.name));
-      for (const name of wanted)
-        if (!readable.includes(interfaces.get(name) as InterfaceSettings)) throw unknownInterface(name);
-      const followed = [...wanted].map((name) => viewOf(name, user, format));
+      // All of them, before there is a view that nobody would let go of.
+      const shown = [...wanted].map((name) => shownTo(name, user));
+      const followed = shown.map(({ settings, rule }) => {
+        const representation = representationOf(settings, undefined, format);
+        return views.of(settings, rule === true ? undefined : rule, representation, head ?? "");
+      });
       for (const view of followed) hold(view).plainConnections += 1;
       return followed;
     },
