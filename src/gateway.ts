@@ -145,6 +145,7 @@ export async function startGateway(
     reader,
     head: () => dispatcher.head,
     replays: dispatcher.replays,
+    replayBytes: settings.history.megabytes * 1_000_000,
     quarantine: dispatcher.quarantine,
   });
   const sockets = createSockets({ settings, authenticate, verifyToken, dispatcher, snapshots, front, log, metrics });

@@ -18,6 +18,11 @@ export async function sleep(milliseconds: number, signal?: AbortSignal): Promise
   }
 }
 
+/** Resolves when everything else that is due has had its turn. */
+export function turnOfTheEventLoop(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 /**
  * Waits for a promise no longer than a signal allows. What the promise was for goes on; nobody hears of its failure then.
  *

@@ -63,7 +63,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     file: "dispatcher/snapshot.ts",
     search: "      this.#hasEnded = true;\n",
     replacement:
-      '      await new Promise((resolve) => setTimeout(resolve, 50));\n      this.#hasEnded = true;\n      this.#replay = new Replay(this.#view, head() ?? "", { kind: "holding", isExact, rows: held });\n',
+      '      await new Promise((resolve) => setTimeout(resolve, 50));\n      this.#hasEnded = true;\n      this.#replay = new Replay(this.#view, head() ?? "", { kind: "holding", isExact, rows: held }, budget);\n',
     finds: ["lost", "differs"],
     scenario: joining,
     seconds: 5,
@@ -89,8 +89,8 @@ export const plantedBugs: readonly PlantedBug[] = [
   {
     name: "a replay that begins one change too late",
     file: "dispatcher/replays.ts",
-    search: "let place = history.placeAfter(replay.reached);",
-    replacement: "let place: number | undefined = (history.placeAfter(replay.reached) ?? 0) + 1;",
+    search: "for (let next = place; next < history.end",
+    replacement: "for (let next = place + 1; next < history.end",
     finds: ["gap", "lost", "differs"],
     scenario: { ...returning, collections: ["open"], interfaces: ["open", "open-mine"] },
     seconds: 5,

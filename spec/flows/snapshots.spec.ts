@@ -143,3 +143,28 @@ describe("a row that can't be represented", () => {
     await database.dispose();
   });
 });
+
+describe("a snapshot that was read at one moment", () => {
+  it("is gone on from at once, though the stream stands at that very moment", async () => {
+    const database = await freshDatabase();
+    const items = database.db.collection<{ _id: number }>("items");
+    const gateway = await startTestGateway({
+      mongo: database.uri,
+      interfaces: { items: { read: true } },
+      snapshots: { readConcern: "snapshot" },
+    });
+    await items.insertOne({ _id: 1 });
+    const subscriber = await subscribe(gateway.websocketUrl, { interface: "items" });
+    await subscriber.ready();
+    await subscriber.client.close();
+    await subscriber.reconnect();
+    // Nothing is written meanwhile: the stream stays where it is, for seconds.
+    await subscriber.ready(1_500);
+    await items.insertOne({ _id: 2 });
+    await subscriber.until((rows) => rows.has("2"));
+    expect([subscriber.recoveries, subscriber.resets, subscriber.faults]).to.deep.equal([1, [], []]);
+    await subscriber.close();
+    await gateway.stop();
+    await database.dispose();
+  });
+});

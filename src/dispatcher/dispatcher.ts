@@ -100,7 +100,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     history,
     readPast: options.readPast,
     limit: options.history.replayLimit,
-    mayHaveMissedRows: () => !reader.isExact,
+    historyBytes: options.history.megabytes * 1_000_000,
     signal: stopping.signal,
     log,
   });
@@ -125,7 +125,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   function change(event: Change): void {
     traffic.countChange(event);
     try {
-      for (const view of views.touchedBy(event)) apply(view, event);
+      for (const view of views.touchedBy(event)) {
+        if (view.holders > 0) apply(view, event);
+        else view.pass(event);
+      }
     } catch (error) {
       quarantine(error, event);
     }

@@ -31,7 +31,7 @@ export class History {
     return this.#events.length - this.#first;
   }
 
-  /** The place after the newest event, for `from`. */
+  /** The place after the newest event. */
   get end(): number {
     return this.#removed + this.#events.length;
   }

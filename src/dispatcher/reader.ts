@@ -53,14 +53,13 @@ export interface ViewReader {
   hasImages(collection: string): Promise<boolean>;
   /** The ids of the documents that match now. */
   idsOf(collection: string, filter: Filter): Promise<unknown[]>;
-  /** Whether rows are read at one moment in time. */
-  readonly isExact: boolean;
   /**
    * The documents that match, as far as a representation needs them.
    *
    * @param head - the place up to which everything has been dispatched
+   * @param asTheyCome - not at one moment in time, although the server may be able to
    */
-  rowsOf(selection: Selection, head: string): Promise<Rows>;
+  rowsOf(selection: Selection, head: string, asTheyCome?: boolean): Promise<Rows>;
 }
 
 /**
@@ -80,11 +79,11 @@ export function createViewReader(
   const { db, client } = database;
   const turns = createTurns(readsAtOnce, 0);
   const images = new Map<string, { known: Promise<boolean>; until: number }>();
-  /** A server that can't do it says so once. */
-  let isRefused = false;
+  /** Collections that the server does not read so, as it has said. */
+  const refused = new Set<string>();
 
-  const isExact = (): boolean => {
-    if (isRefused || settings.readConcern === "majority") return false;
+  const isExact = (collection: string): boolean => {
+    if (refused.has(collection) || settings.readConcern === "majority") return false;
     return settings.readConcern === "snapshot" || database.support.snapshotReads;
   };
 
@@ -124,8 +123,8 @@ export function createViewReader(
       await session.endSession();
       const { code } = error as { code?: unknown };
       if (typeof code !== "number") throw error;
-      // Too old for what the server keeps, or newer than an index: another time it may do.
-      isRefused = !passingCodes.has(code);
+      // For all else, such as a time that is too long ago or an election, another time may do.
+      if (refusingCodes.has(code)) refused.add(selection.collection);
       log.warn({ err: error, interface: selection.collection }, "snapshot not read at one moment");
       return undefined;
     }
@@ -163,17 +162,22 @@ export function createViewReader(
       const documents = await turns.during(() => found.toArray());
       return documents.map((document) => document._id);
     },
-    get isExact() {
-      return isExact();
-    },
-    async rowsOf(selection, head) {
-      return (isExact() ? await readAt(selection, head) : undefined) ?? readSeen(selection, head);
+    async rowsOf(selection, head, asTheyCome = false) {
+      const isAtOnce = !asTheyCome && isExact(selection.collection);
+      return (isAtOnce ? await readAt(selection, head) : undefined) ?? readSeen(selection, head);
     },
   };
 }
 
-/** SnapshotTooOld, SnapshotUnavailable, StaleChunkHistory, MigrationConflict: of the moment, not of the server. */
-const passingCodes = new Set([239, 246, 386, 396]);
+/** FailedToParse, IllegalOperation, InvalidOptions, CommandNotSupported, NotAReplicaSet, NotImplemented, an unknown field. */
+const refusingCodes = new Set([9, 20, 72, 115, 123, 238, 40415]);
+/** SnapshotTooOld, SnapshotUnavailable. */
+const tooOldCodes = new Set([239, 246]);
+
+/** @returns whether rows can't be read on at one moment in time, because the server no longer has that moment */
+export function isTooOld(error: unknown): boolean {
+  return tooOldCodes.has(Number((error as { code?: unknown } | undefined)?.code));
+}
 
 /** The part of a cursor that is used: a batch at a time. */
 interface BatchCursor {

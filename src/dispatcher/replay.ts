@@ -13,7 +13,7 @@ export interface Frame {
 /** For whom a replay is made, and so what tells whether a document was in their hands before a change. */
 export type Audience =
   /** Who was away: pre-images tell, and where there is none, whether the change touched what the view's filter looks at. */
-  | { readonly kind: "returning"; readonly mayHaveMissedRows: boolean }
+  | { readonly kind: "returning" }
   /** Who just read the rows: those by their id, encoded, kept up to date; undefined where only the id of a row is known. */
   | { readonly kind: "holding"; readonly isExact: boolean; readonly rows: Map<string, string | undefined> }
   /** Who just read more rows than there can be ids kept of: pre-images tell, for a collection that has them. */
@@ -34,8 +34,13 @@ export class Replay {
   #failed: (() => void) | undefined;
   audience: Audience;
   #last: string;
+  #bytes = 0;
+  #holders = 0;
+  readonly #budget: Budget | undefined;
 
-  constructor(view: View, start: string, audience: Audience) {
+  /** @param budget - what all replays of those who return may take together; else this one is bounded by its audience */
+  constructor(view: View, start: string, audience: Audience, budget?: Budget) {
+    this.#budget = budget;
     this.view = view;
     this.start = start;
     this.reached = start;
@@ -57,6 +62,27 @@ export class Replay {
     if (this.#failure !== undefined) return;
     this.#failure = reason;
     this.#failed?.();
+  }
+
+  /** Counts one who goes by it; `release` undoes that. */
+  hold(): this {
+    this.#holders += 1;
+    return this;
+  }
+
+  /** When nobody goes by it any more, its memory is for others. */
+  release(): void {
+    this.#holders -= 1;
+    if (this.#holders > 0 || this.#budget === undefined) return;
+    this.#budget.used -= this.#bytes;
+    this.#bytes = 0;
+    this.frames.length = 0;
+    this.fail("too-far-behind");
+  }
+
+  /** Nothing up to here concerns it that it has not taken in. */
+  pass(position: string): void {
+    if (position > this.reached) this.reached = position;
   }
 
   /** @returns the index of the first frame after the position */
@@ -126,8 +152,7 @@ export class Replay {
   #mustTell(change: Change): boolean {
     if (this.audience.kind !== "returning") return !this.audience.isExact;
     const { filter } = this.view;
-    if (!this.audience.mayHaveMissedRows || filter === undefined) return false;
-    return touchesFilter(change, filter.paths);
+    return filter !== undefined && touchesFilter(change, filter.paths);
   }
 
   #wasHeld(change: Change): boolean | "unknown" {
@@ -141,11 +166,30 @@ export class Replay {
     return isKnown ? this.view.matches(change.after ?? {}) : "unknown";
   }
 
+  #isOverBudget(bytes: number): boolean {
+    this.#bytes += bytes;
+    if (this.#budget === undefined) return false;
+    this.#budget.used += bytes;
+    return this.#bytes > this.#budget.mostEach || this.#budget.used > this.#budget.most;
+  }
+
   #push(operation: "insert" | "update" | "delete", change: Change, data: string): void {
     const text = this.view.liveMessage(operation, data, change.position, this.#last);
+    if (this.#isOverBudget(text.length)) {
+      this.fail("too-far-behind");
+      return;
+    }
     this.frames.push({ position: change.position, text });
     this.#last = change.position;
   }
+}
+
+/** What replays may take in memory, in bytes of their frames. */
+export interface Budget {
+  used: number;
+  /** All of them together. */
+  readonly most: number;
+  readonly mostEach: number;
 }
 
 /** A replacement touches everything. */

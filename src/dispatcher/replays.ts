@@ -1,214 +1,158 @@
 import type { Logger } from "../log.js";
-import { createBackoff, sleep } from "../retry.js";
+import { turnOfTheEventLoop } from "../retry.js";
 import type { Change, StreamEvent } from "../watcher/change.js";
-import { recoveryFrom } from "../watcher/failure.js";
-import { PastLostError, type ReadPast } from "../watcher/past.js";
+import type { ReadPast } from "../watcher/past.js";
 import type { History } from "./history.js";
-import { Replay } from "./replay.js";
+import { OplogReader } from "./oplog-reader.js";
+import { type Budget, Replay } from "./replay.js";
+import { ReplayIndex } from "./replay-index.js";
 import type { View } from "./view.js";
 
 /** How long a replay is kept for others who return, in milliseconds. */
 const sharedMilliseconds = 5_000;
-/** How long the event loop may be kept from others, in milliseconds. */
-const sliceMilliseconds = 20;
-/** Between two looks at the clock. */
-const eventsPerLook = 50;
-/** Events that stay decoded for the next view that looks at them: those who return together have missed the same. */
-const mostDecoded = 5_000;
-/** Attempts at reading the oplog before those who wait for it are told to begin anew. */
-const attempts = 5;
+/** How long the event loop may be kept from others in one turn, in milliseconds, by all replays together. */
+const sliceMilliseconds = 10;
+/** Events that one replay may take in on its own, without a turn of all. */
+const eventsAlone = 200;
+/** Of the memory that the history may take, how much all replays together may take, and one of them. */
+const replaysBesideHistory = 4;
 
 export interface ReplaysOptions {
   readonly history: History;
   readonly readPast: ReadPast;
   /** Changes that are read again from the oplog for one client at most. */
   readonly limit: number;
-  /** Whether the rows that a client holds may lack some that moved while they were read. */
-  readonly mayHaveMissedRows: () => boolean;
+  /** What the history may take in memory, in bytes. */
+  readonly historyBytes: number;
   readonly signal: AbortSignal;
   readonly log: Logger;
 }
 
 /**
  * Brings those who join or return up to date: from the history in memory, and where that does not reach back far enough,
- * from the oplog. Who returns to one view shares one replay, and all that are behind the history share one change stream.
+ * from the oplog. Who returns to one view shares one replay. All replays take the history in together, in one pass that
+ * looks up which of them a change touches, so that a crowd of a thousand views costs about what one does.
  */
 export class Replays {
   readonly #shared = new Map<View, Replay>();
   readonly #options: ReplaysOptions;
-  /** Replays that are behind the history, each with who waits for it. */
-  readonly #behind = new Map<Replay, { promise: Promise<void>; done: () => void }>();
-  #isReading = false;
-  readonly #decoded = new Set<Change>();
+  readonly #oplog: OplogReader;
+  readonly #budget: Budget;
+  /** Those that are to take in what the history has, each with who waits for it. */
+  readonly #waiting = new Map<Replay, { promise: Promise<void>; done: () => void }>();
+  #isPassing = false;
 
   constructor(options: ReplaysOptions) {
     this.#options = options;
+    this.#oplog = new OplogReader(options);
+    const mostEach = options.historyBytes;
+    this.#budget = { used: 0, most: replaysBesideHistory * mostEach, mostEach };
   }
 
   /**
+   * To be released by whoever asked for it.
+   *
    * @param isAlone - where a shared one has failed, which may have been for the sake of those who were away for longer
    * @returns the replay for those who return to the view at the position, or at a later one
    */
   of(view: View, since: string, isAlone = false): Replay {
     const found = this.#shared.get(view);
-    if (!isAlone && found !== undefined && found.start <= since && found.failure === undefined) return found;
-    const { mayHaveMissedRows } = this.#options;
-    const replay = new Replay(view, since, { kind: "returning", mayHaveMissedRows: mayHaveMissedRows() });
+    if (!isAlone && found !== undefined && found.start <= since && found.failure === undefined) return found.hold();
+    const replay = new Replay(view, since, { kind: "returning" }, this.#budget).hold();
     if (isAlone) return replay;
-    // The older one serves more: a newer one takes its place only where that has failed.
-    this.#shared.set(view, replay);
+    // An older one serves more: a newer one takes its place only where that has failed.
+    this.#shared.set(view, replay.hold());
     const forget = (): void => {
       if (this.#shared.get(view) === replay) this.#shared.delete(view);
     };
     replay.onFailure(forget);
-    setTimeout(forget, sharedMilliseconds).unref();
+    setTimeout(() => {
+      forget();
+      replay.release();
+    }, sharedMilliseconds).unref();
     return replay;
   }
 
   /** Brings a replay up to what has been dispatched. It fails where that can't be had. */
   async complete(replay: Replay): Promise<void> {
     while (!this.advance(replay)) {
-      if (this.#options.history.placeAfter(replay.reached) === undefined) await this.#catchUp(replay);
-      else await turnOfTheEventLoop();
+      if (this.#options.history.placeAfter(replay.reached) === undefined) await this.#oplog.catchUp(replay);
+      else await this.#pass(replay);
     }
   }
 
   /**
-   * Takes in what the history in memory has, as far as that can be done in one turn of the event loop.
+   * Takes in what the history in memory has beyond a replay, if that is little.
    *
    * @returns whether the replay has all that has been dispatched, or has failed
    */
   advance(replay: Replay): boolean {
     const { history, signal } = this.#options;
     if (signal.aborted) replay.fail("too-far-behind");
-    let place = history.placeAfter(replay.reached);
-    const until = performance.now() + sliceMilliseconds;
-    while (replay.failure === undefined) {
-      if (place === undefined) return false;
-      const event = history.at(place++);
-      if (event === undefined) return true;
-      if (event === "gone") return false;
-      this.#take(replay, event);
-      if (place % eventsPerLook === 0 && performance.now() > until) return false;
+    const place = history.placeAfter(replay.reached);
+    if (replay.failure !== undefined) return true;
+    if (place === undefined || history.end - place > eventsAlone) return false;
+    for (let next = place; next < history.end && replay.failure === undefined; next++) {
+      const event = history.at(next);
+      if (event === "gone" || event === undefined) return false;
+      replay.take(event);
+      if (event.kind === "change") event.forget();
     }
     return true;
   }
 
-  #take(replay: Replay, event: StreamEvent): void {
-    replay.take(event);
-    if (event.kind !== "change") return;
-    this.#decoded.add(event);
-    if (this.#decoded.size > mostDecoded) this.#forgetDecoded();
-  }
-
-  #forgetDecoded(): void {
-    for (const change of this.#decoded) change.forget();
-    this.#decoded.clear();
-  }
-
-  /** Resolves when the history in memory reaches back to where the replay stands, or the replay has failed. */
-  #catchUp(replay: Replay): Promise<void> {
-    const waiting = this.#behind.get(replay);
+  /** Resolves when the replay has taken part in a pass over the history. */
+  #pass(replay: Replay): Promise<void> {
+    const waiting = this.#waiting.get(replay);
     if (waiting !== undefined) return waiting.promise;
     let done = (): void => {};
     const promise = new Promise<void>((resolve) => {
       done = resolve;
     });
-    this.#behind.set(replay, { promise, done });
-    if (!this.#isReading) void this.#readAll();
+    this.#waiting.set(replay, { promise, done });
+    if (!this.#isPassing) void this.#passAll();
     return promise;
   }
 
-  /** One stream at a time. Who comes while it reads waits for the next. */
-  async #readAll(): Promise<void> {
-    this.#isReading = true;
+  /** One pass after another. Who comes meanwhile waits for the next. */
+  async #passAll(): Promise<void> {
+    this.#isPassing = true;
     // All that ask in this turn of the event loop go together.
-    await new Promise((resolve) => setImmediate(resolve));
-    const backoff = createBackoff({ baseMilliseconds: 500, maxMilliseconds: 5_000, floorMilliseconds: 100 });
-    let failures = 0;
-    while (this.#behind.size > 0 && !this.#options.signal.aborted) {
-      const together = [...this.#behind.keys()];
-      try {
-        await this.#read(together);
-        failures = 0;
-      } catch (error) {
-        const isGone = isFinal(error);
-        this.#options.log.warn({ err: error, replays: together.length }, "past changes not read");
-        failures += 1;
-        if (!isGone && failures < attempts && (await sleep(backoff.next(), this.#options.signal))) continue;
-        for (const replay of together) replay.fail("too-far-behind");
+    await turnOfTheEventLoop();
+    while (this.#waiting.size > 0 && !this.#options.signal.aborted) {
+      const together = new Map(this.#waiting);
+      await this.#passOnce([...together.keys()]);
+      for (const [replay, { done }] of together) {
+        this.#waiting.delete(replay);
+        done();
       }
-      for (const replay of together) this.#finish(replay);
+      await turnOfTheEventLoop();
     }
-    this.#forgetDecoded();
-    this.#isReading = false;
+    this.#isPassing = false;
   }
 
-  #finish(replay: Replay): void {
-    this.#behind.get(replay)?.done();
-    this.#behind.delete(replay);
-  }
-
-  async #read(together: readonly Replay[]): Promise<void> {
-    const { readPast, limit, history, signal, log } = this.#options;
-    if (limit === 0) throw new TooFarError();
-    // The oldest first: each joins in where it stands, so that a client that was away for longer costs the others nothing.
-    const waiting = [...together].sort((a, b) => (a.reached < b.reached ? -1 : 1));
-    const joined = new Map<Replay, number>();
-    const ending = new AbortController();
-    const began = performance.now();
-    let count = 0;
-    let sliceEnds = began + sliceMilliseconds;
-    try {
-      for await (const { events, head } of readPast(
-        waiting[0]?.reached ?? "",
-        AbortSignal.any([signal, ending.signal]),
-      )) {
-        for (const event of events) {
-          while (waiting[0] !== undefined && waiting[0].reached < event.position) {
-            joined.set(waiting.shift() as Replay, count);
-          }
-          count += 1;
-          for (const replay of joined.keys()) this.#take(replay, event);
-          if (count % eventsPerLook === 0 && performance.now() > sliceEnds) {
-            await turnOfTheEventLoop();
-            sliceEnds = performance.now() + sliceMilliseconds;
-          }
-        }
-        for (const [replay, from] of joined) {
-          if (count - from > limit) replay.fail("too-far-behind");
-          if (head > replay.reached) replay.reached = head;
-        }
-        for (const replay of [...joined.keys(), ...waiting]) {
-          if (history.placeAfter(replay.reached) === undefined && replay.failure === undefined) continue;
-          if (!joined.delete(replay)) waiting.splice(waiting.indexOf(replay), 1);
-          this.#finish(replay);
-        }
-        if (joined.size === 0 && waiting.length === 0) break;
-      }
-    } finally {
-      ending.abort();
+  async #passOnce(replays: readonly Replay[]): Promise<void> {
+    const { history } = this.#options;
+    const index = new ReplayIndex(replays);
+    let place = history.placeAfter(earliestOf(replays));
+    let sliceEnds = performance.now() + sliceMilliseconds;
+    let last: StreamEvent | undefined;
+    while (place !== undefined) {
+      const event: StreamEvent | "gone" | undefined = history.at(place++);
+      if (event === undefined || event === "gone") break;
+      index.take(event);
+      last = event;
+      if (event.kind === "change") (event satisfies Change).forget();
+      if (performance.now() < sliceEnds) continue;
+      await turnOfTheEventLoop();
+      sliceEnds = performance.now() + sliceMilliseconds;
     }
-    const seconds = (performance.now() - began) / 1_000;
-    log.info({ replays: together.length, changes: count, seconds }, "past changes read");
+    if (last !== undefined) index.reached(last.position);
   }
 }
 
-/** Nothing is read again from the oplog: the configuration says so. */
-class TooFarError extends Error {
-  readonly code = "too-far-behind";
-
-  constructor() {
-    super("history.replayLimit is 0");
-    this.name = "TooFarError";
-  }
-}
-
-/** Whether trying again gives the same. */
-function isFinal(error: unknown): boolean {
-  return error instanceof TooFarError || error instanceof PastLostError || recoveryFrom(error) === "new-epoch";
-}
-
-function turnOfTheEventLoop(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+function earliestOf(replays: readonly Replay[]): string {
+  let earliest = replays[0]?.reached ?? "";
+  for (const { reached } of replays) if (reached < earliest) earliest = reached;
+  return earliest;
 }

@@ -1,4 +1,5 @@
 import type { Document } from "mongodb";
+import { turnOfTheEventLoop } from "../retry.js";
 import { encodeValue } from "./json.js";
 import type { ViewReader } from "./reader.js";
 import { Replay } from "./replay.js";
@@ -50,6 +51,8 @@ export interface SnapshotsOptions {
   /** The place up to which everything has been dispatched. */
   readonly head: () => string | undefined;
   readonly replays: Replays;
+  /** What the changes since one read may take in memory. */
+  readonly replayBytes: number;
   /** Told of a row that can't be represented. */
   readonly quarantine: (error: unknown, view: View) => void;
 }
@@ -66,11 +69,15 @@ export class Snapshots {
     this.#options = options;
   }
 
-  /** @param isAlone - for a reader that was too slow to share one */
-  take(view: View, isAlone = false): Snapshot {
+  /**
+   * @param how.isAlone - for a reader that was too slow to share one
+   * @param how.asTheyCome - not at one moment in time
+   */
+  take(view: View, how: { isAlone?: boolean; asTheyCome?: boolean } = {}): Snapshot {
+    const { isAlone = false, asTheyCome = false } = how;
     const found = isAlone ? undefined : this.#shared.get(view);
     if (found?.isOpen) return found.join();
-    const read = new Read(view, this.#options, () => {
+    const read = new Read(view, { ...this.#options, asTheyCome }, () => {
       if (this.#shared.get(view) === read) this.#shared.delete(view);
     });
     if (!isAlone) this.#shared.set(view, read);
@@ -87,7 +94,7 @@ interface Reader {
 /** One read of a view's rows, and those who share it. */
 class Read {
   readonly #view: View;
-  readonly #options: SnapshotsOptions;
+  readonly #options: SnapshotsOptions & { readonly asTheyCome: boolean };
   readonly #over: () => void;
   readonly #readers = new Set<Reader>();
   readonly #parts: string[] = [];
@@ -100,7 +107,7 @@ class Read {
   #wake: (() => void)[] = [];
 
   /** @param over - the read serves nobody who comes from now on */
-  constructor(view: View, options: SnapshotsOptions, over: () => void) {
+  constructor(view: View, options: SnapshotsOptions & { readonly asTheyCome: boolean }, over: () => void) {
     this.#view = view;
     this.#options = options;
     this.#over = over;
@@ -163,13 +170,14 @@ class Read {
   }
 
   async #readAll(): Promise<void> {
-    const { reader, head } = this.#options;
+    const { reader, head, asTheyCome } = this.#options;
     const { collection, filter, representation, shown } = this.#view;
-    const rows = await reader.rowsOf({ collection, filter, representation }, head() ?? "");
+    const rows = await reader.rowsOf({ collection, filter, representation }, head() ?? "", asTheyCome);
     const { isExact } = rows;
     const held = new Map<string, string | undefined>();
+    const budget = { used: 0, most: this.#options.replayBytes, mostEach: this.#options.replayBytes };
     // Who comes later gets what has changed since the cut as well: it is of no use once that can't be had.
-    this.#replay = new Replay(this.#view, rows.cut, { kind: "holding", isExact, rows: held });
+    this.#replay = new Replay(this.#view, rows.cut, { kind: "holding", isExact, rows: held }, budget);
     this.#replay.onFailure(this.#over);
     let part: string[] = [];
     let inPart = 0;
@@ -226,7 +234,7 @@ class Read {
       if (performance.now() - since >= patienceMilliseconds) this.#cutSlowest();
     }
     // Where everybody keeps up, others still get their turn.
-    await new Promise((resolve) => setImmediate(resolve));
+    await turnOfTheEventLoop();
   }
 
   /** Others wait for it: it begins anew by itself. One that is alone holds nobody up. */

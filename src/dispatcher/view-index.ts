@@ -30,8 +30,15 @@ export class ViewIndex {
   /** Filtered views that have nothing but pre-images to go by. */
   readonly #needsImages = new Set<View>();
 
+  readonly #byImagesAlone: boolean;
+
+  /** @param options.byImagesAlone - what views remember of what they have shown does not count */
+  constructor({ byImagesAlone = false } = {}) {
+    this.#byImagesAlone = byImagesAlone;
+  }
+
   add(view: View): void {
-    if (view.filter !== undefined && view.shown === undefined) this.#needsImages.add(view);
+    if (view.filter !== undefined && (this.#byImagesAlone || view.shown === undefined)) this.#needsImages.add(view);
     const equality = view.filter === undefined ? undefined : equalityOf(view.filter);
     if (equality === undefined) {
       this.#scanned.add(view);

@@ -106,6 +106,11 @@ export class View {
     return this.looksTheSame(change, data) ? undefined : { operation: "update", data };
   }
 
+  /** Takes note of a change while nobody follows the view: there is nothing to encode. */
+  pass(change: Change): void {
+    if (this.shown !== undefined) this.#remember(change, change.after !== undefined && this.matches(change.after));
+  }
+
   /** @returns the id of the change's document as the view's audience is told of it */
   encodeId(change: Change): string {
     return this.representation.encodeId(change.id, change.documentKey);

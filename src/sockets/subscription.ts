@@ -1,4 +1,5 @@
 import type { Dispatcher } from "../dispatcher/dispatcher.js";
+import { isTooOld } from "../dispatcher/reader.js";
 import type { Frame, Replay } from "../dispatcher/replay.js";
 import { SlowReaderError, type Snapshot, type Snapshots } from "../dispatcher/snapshot.js";
 import type { View } from "../dispatcher/view.js";
@@ -8,6 +9,7 @@ import type { ResetReason } from "../message.js";
 import { parsePosition } from "../position.js";
 import { sleep } from "../retry.js";
 import type { SubscriptionId } from "./protocol.js";
+import { inTurn } from "./reading.js";
 
 /** What a client that is ahead of this gateway may wait for it to catch up, in milliseconds. */
 const aheadMilliseconds = 10_000;
@@ -116,20 +118,26 @@ export class Subscription {
     if (position.tag !== parsePosition(dispatcher.head ?? "")?.tag) return "unknown-position";
     const { replays } = dispatcher;
     let replay = replays.of(this.view, since);
-    await replays.complete(replay);
-    if (replay.failure !== undefined && replay.start < since) {
-      // It may have failed for who was away for longer.
-      replay = replays.of(this.view, since, true);
+    try {
       await replays.complete(replay);
+      if (replay.failure !== undefined && replay.start !== since) {
+        // It may have failed for who was away for longer.
+        replay.release();
+        replay = replays.of(this.view, since, true);
+        await replays.complete(replay);
+      }
+      if (this.#hasEnded) return undefined;
+      return replay.failure ?? (await this.#follow(replay, since, true));
+    } finally {
+      replay.release();
     }
-    if (this.#hasEnded) return undefined;
-    return replay.failure ?? this.#follow(replay, since, true);
   }
 
   /** Another gateway may have been ahead of this one. */
   async #reached(position: string): Promise<boolean> {
     const deadline = performance.now() + aheadMilliseconds;
-    while (position > (this.#options.dispatcher.head ?? "")) {
+    // Only the time: an exact snapshot stands after all that has its time, and those who were there are passed over.
+    while (position.slice(0, 16) > (this.#options.dispatcher.head ?? "").slice(0, 16)) {
       const isLater = performance.now() > deadline || position.slice(24) !== this.#options.dispatcher.head?.slice(24);
       if (isLater || !(await sleep(20, this.#ending.signal))) return false;
     }
@@ -142,23 +150,29 @@ export class Subscription {
   }
 
   async #readUntilJoined(): Promise<void> {
-    let isAlone = false;
+    const { channel } = this.#options;
+    const how = { isAlone: false, asTheyCome: false };
     for (let attempt = 0; attempt < attempts; attempt++) {
-      const snapshot = this.#options.snapshots.take(this.view, isAlone);
-      let reason: ResetReason | undefined;
-      try {
-        reason = await this.#read(snapshot);
-      } catch (error) {
-        if (!(error instanceof SlowReaderError)) throw error;
-        isAlone = true;
-        reason = "too-far-behind";
-      } finally {
-        snapshot.close();
-      }
+      const reason = await inTurn(channel, async () => ((await this.#hasRoom()) ? this.#readOnce(how) : undefined));
       if (reason === undefined || this.#hasEnded) return;
       this.#sendReset(reason);
     }
     throw new RequestError(503, "too-busy", "the view changes faster than its snapshot can be sent; try again later");
+  }
+
+  /** @param how - says how to read the next time, where this one fails */
+  async #readOnce(how: { isAlone: boolean; asTheyCome: boolean }): Promise<ResetReason | undefined> {
+    const snapshot = this.#options.snapshots.take(this.view, how);
+    try {
+      return await this.#read(snapshot);
+    } catch (error) {
+      if (error instanceof SlowReaderError) how.isAlone = true;
+      else if (isTooOld(error)) how.asTheyCome = true;
+      else throw error;
+      return "too-far-behind";
+    } finally {
+      snapshot.close();
+    }
   }
 
   async #read(snapshot: Snapshot): Promise<ResetReason | undefined> {

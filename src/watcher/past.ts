@@ -1,7 +1,7 @@
 import { Timestamp } from "mongodb";
 import type { Database } from "../database.js";
-import { parsePosition } from "../position.js";
-import { changeOf, type StreamEvent } from "./change.js";
+import { formatPosition, ordinals, parsePosition } from "../position.js";
+import { changeOf, type StreamEvent, timeOf } from "./change.js";
 import { createAssembler } from "./fragments.js";
 import { lookUp, updatesToLookUp } from "./look-up.js";
 import { oldestEntry } from "./oplog.js";
@@ -19,15 +19,25 @@ export interface PastBatch {
 /** The oplog begins after the place that was asked for. */
 export class PastLostError extends Error {
   readonly code = "past-lost";
+  /** The position of its first entry. */
+  readonly oldest: string;
 
-  constructor() {
+  constructor(oldest: string) {
     super("the oplog no longer reaches back to where a client was");
+    this.oldest = oldest;
     this.name = "PastLostError";
   }
 }
 
 /** Reads again, from a position on, what the change stream has carried; at its end it goes on with what comes. */
-export type ReadPast = (position: string, signal: AbortSignal) => AsyncIterable<PastBatch>;
+export type ReadPast = (
+  position: string,
+  options: {
+    readonly signal: AbortSignal;
+    /** How many times longer than usual the server may be silent: it may have to pass over much that is none of ours. */
+    readonly patience: number;
+  },
+) => AsyncIterable<PastBatch>;
 
 /**
  * A change stream of its own for as long as somebody needs it, with the same pipeline and the same positions as the
@@ -43,13 +53,15 @@ export function createPast(options: {
   undecodable: (error: Error) => void;
 }): ReadPast {
   const { database, undecodable } = options;
-  return async function* (position, signal) {
+  return async function* (position, { signal, patience }) {
     const from = parsePosition(position);
     if (from === undefined) throw new TypeError(`no position: ${position}`);
     const at = new Timestamp({ t: from.seconds, i: from.increment });
     // Not every server says so by itself; where the oplog may not be read, what it says has to do.
     const oldest = await oldestEntry(database.client);
-    if (oldest?.greaterThan(at)) throw new PastLostError();
+    if (oldest?.greaterThan(at)) {
+      throw new PastLostError(formatPosition({ ...timeOf(oldest), ordinal: ordinals.before, tag: database.tag }));
+    }
     const positions = createPositions(database);
     positions.begin(from, from.ordinal);
     const assemble = createAssembler();
@@ -59,7 +71,7 @@ export function createPast(options: {
         startAtOperationTime: at,
         batchSize,
       },
-      silenceMilliseconds: 2 * normalSilenceMilliseconds,
+      silenceMilliseconds: patience * normalSilenceMilliseconds,
       signal,
       undecodable,
     })) {

@@ -4,7 +4,7 @@ import { DatabaseUnreachableError, TailgateError } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics.js";
 import { formatPosition, ordinals } from "../position.js";
-import { createBackoff, sleep, unlessAborted } from "../retry.js";
+import { createBackoff, sleep, turnOfTheEventLoop, unlessAborted } from "../retry.js";
 import { once, type Service } from "../service.js";
 import { changeOf, type StreamEvent, timeOf } from "./change.js";
 import { type Recovery, recoveryFrom } from "./failure.js";
@@ -292,8 +292,4 @@ function startFailure(error: unknown): Error {
   const { code, message } = error as { code?: unknown; message?: string };
   if (code === changeStreamsNeedAReplicaSet) return notAReplicaSet();
   return new TailgateError("stream-failed", `the change stream can't be opened: ${message}`, { cause: error });
-}
-
-function turnOfTheEventLoop(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
