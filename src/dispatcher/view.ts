@@ -17,6 +17,14 @@ const previousTail = `${"0".repeat(32)}"}`;
 /** Ids that are remembered as having left early. */
 const mostGone = 10_000;
 
+const settled = Promise.resolve();
+
+/** What a message begins with. */
+type Prefixes = Readonly<Record<Operation, string>>;
+
+/** By the name of the interface: one for all views of it. */
+const prefixes = new Map<string, Prefixes>();
+
 /** What a change is to a view's audience: an encoded document, a removed id, or nothing. */
 export type Effect = { operation: "insert" | "update"; data: string } | { operation: "delete"; id: string } | undefined;
 
@@ -45,14 +53,13 @@ export class MembershipUnknownError extends Error {
 export class View {
   /** The same for the same interface, filter and fields, on every gateway; nothing of the filter can be read from it. */
   readonly id: string;
-  readonly plainTopic: string;
   readonly interfaceName: string;
   readonly collection: string;
   readonly representation: Representation;
   readonly filter: Filter | undefined;
   readonly matches: (document: Document) => boolean;
   /** Resolves when it knows what it shows: from then on its audience gets every change. */
-  prepared: Promise<void> = Promise.resolve();
+  prepared: Promise<void> = settled;
   isPrepared = true;
   /** Set when all that its audience holds is void: a connection that had not opened yet begins again, too. */
   isVoid = false;
@@ -69,11 +76,11 @@ export class View {
    */
   shown: ShownIds | undefined;
   /** Ids of deletes that follow one another, encoded, not sent yet. */
-  #deletes: string[] = [];
+  #deletes: string[] | undefined;
   #deletedAt = "";
   /** Encoded ids that have left early: a look-up did not find them, and their own delete is still to come. */
-  readonly #gone = new Set<string>();
-  readonly #prefix: Readonly<Record<Operation, string>>;
+  #gone: Set<string> | undefined;
+  readonly #prefixes: Prefixes;
 
   constructor(
     shows: { name: string; collection: string },
@@ -86,13 +93,14 @@ export class View {
     this.collection = shows.collection;
     this.representation = representation;
     this.filter = filter;
-    this.matches = filter === undefined ? () => true : compileFilter(filter, matching);
+    this.matches = filter === undefined ? all : compileFilter(filter, matching);
     this.id = viewId(shows.name, filter, representation);
-    this.plainTopic = `plain/${this.id}`;
     this.lastPosition = position;
-    const prefix = (operation: Operation): string =>
-      `{"interface":${JSON.stringify(shows.name)},"operation":"${operation}","data":`;
-    this.#prefix = { insert: prefix("insert"), update: prefix("update"), delete: prefix("delete") };
+    this.#prefixes = prefixesOf(shows.name);
+  }
+
+  get plainTopic(): string {
+    return `plain/${this.id}`;
   }
 
   /**
@@ -132,7 +140,7 @@ export class View {
 
   #wasShown(change: Change): boolean {
     if (change.operation === "insert") return false;
-    if (this.#gone.size > 0 && this.#gone.has(encodeValue(change.id))) return false;
+    if (this.#gone?.has(encodeValue(change.id))) return false;
     if (this.filter === undefined) return true;
     if (this.shown !== undefined) return this.shown.has(encodeValue(change.id));
     if (change.before !== undefined) return this.matches(change.before);
@@ -140,15 +148,13 @@ export class View {
   }
 
   #remember(change: Change, is: boolean): void {
-    if (!change.hasAfter) {
+    if (!change.hasAfter && change.operation !== "delete") {
       // An update of a document that is gone already: it leaves now, once, and its own delete will say nothing new.
-      if (change.operation !== "delete") {
-        // Their deletes may go to other views only; then a delete that is said twice does no harm, a leak would.
-        if (this.#gone.size >= mostGone) this.#gone.clear();
-        this.#gone.add(encodeValue(change.id));
-      } else if (this.#gone.size > 0) this.#gone.delete(encodeValue(change.id));
-    } else if (this.#gone.size > 0) {
-      this.#gone.delete(encodeValue(change.id));
+      // Their deletes may go to other views only; then a delete that is said twice does no harm, a leak would.
+      if (this.#gone === undefined || this.#gone.size >= mostGone) this.#gone = new Set();
+      this.#gone.add(encodeValue(change.id));
+    } else if (this.#gone?.delete(encodeValue(change.id)) && this.#gone.size === 0) {
+      this.#gone = undefined;
     }
     if (this.shown === undefined) return;
     if (is) this.shown.add(encodeValue(change.id));
@@ -158,6 +164,7 @@ export class View {
   /** @returns the messages that the effect completes: deletes that came before it, and its own unless it is a delete. */
   outgoingOf(effect: NonNullable<Effect>, position: string): Outgoing[] {
     if (effect.operation === "delete") {
+      this.#deletes ??= [];
       this.#deletes.push(effect.id);
       this.#deletedAt = position;
       return this.#deletes.length >= idsPerMessage ? this.flush() : [];
@@ -167,15 +174,15 @@ export class View {
 
   /** @returns the message of the deletes that are waiting, if any are. */
   flush(): Outgoing[] {
-    if (this.#deletes.length === 0) return [];
+    if (this.#deletes === undefined) return [];
     const data = `[${this.#deletes.join(",")}]`;
-    this.#deletes = [];
+    this.#deletes = undefined;
     return [{ operation: "delete", data, position: this.#deletedAt }];
   }
 
   /** @param data - JSON text */
   plainMessage(operation: Operation, data: string): string {
-    return `${this.#prefix[operation]}${data}}`;
+    return `${this.#prefixes[operation]}${data}}`;
   }
 
   /**
@@ -183,7 +190,7 @@ export class View {
    * @param previous - where the message before it stood
    */
   liveMessage(operation: Operation, data: string, position: string, previous: string): string {
-    return `${this.#prefix[operation]}${data},"view":"${this.id}","position":"${position}","previous":"${previous}"}`;
+    return `${this.#prefixes[operation]}${data},"view":"${this.id}","position":"${position}","previous":"${previous}"}`;
   }
 
   /** @returns a live message that follows another position than the one that it was made for */
@@ -191,13 +198,33 @@ export class View {
     return `${message.slice(0, -previousTail.length)}${previous}"}`;
   }
 
+  /** It knows what it shows, or is void: nobody has to wait for it any more. */
+  setPrepared(): void {
+    this.isPrepared = true;
+    this.prepared = settled;
+  }
+
   /** Ends the view: all that its audience holds is void. */
   end(): void {
     this.isVoid = true;
-    this.#deletes = [];
-    this.#gone.clear();
+    this.#deletes = undefined;
+    this.#gone = undefined;
     this.shown?.clear();
   }
+}
+
+function all(): boolean {
+  return true;
+}
+
+function prefixesOf(interfaceName: string): Prefixes {
+  const found = prefixes.get(interfaceName);
+  if (found !== undefined) return found;
+  const prefix = (operation: Operation): string =>
+    `{"interface":${JSON.stringify(interfaceName)},"operation":"${operation}","data":`;
+  const made = { insert: prefix("insert"), update: prefix("update"), delete: prefix("delete") };
+  prefixes.set(interfaceName, made);
+  return made;
 }
 
 /** Fields in any order are the same fields. */
