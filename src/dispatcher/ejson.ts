@@ -24,13 +24,14 @@ export function createExtendedRepresentation(shown: Shown): Representation {
   const { fields, representation } = shown;
   const selection = fields === undefined ? undefined : selectionOf(fields);
   return {
-    ...createRepresentation(shown),
+    fields: representation === undefined ? fields : undefined,
     format: "ejson",
     encode:
       representation === undefined
         ? (document, bytes) => encodeShown(bytes ?? bytesOf(document), selection)
         : (document) => encodeShown(bytesOf(represent(representation, document)), undefined),
     encodeId: (id, bytes) => encodeId(bytes ?? bytesOf({ _id: id })),
+    mayShow: createRepresentation(shown).mayShow,
   };
 }
 

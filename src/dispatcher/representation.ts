@@ -37,23 +37,31 @@ export function createRepresentation(shown: Shown): Representation {
   const { fields, representation } = shown;
   if (representation !== undefined) {
     return {
-      ...plain,
       fields: undefined,
+      format: "json",
       encode: (document) => encodeAll(represent(representation, document)),
+      encodeId: encodePlainId,
       mayShow: () => true,
     };
   }
-  if (fields === undefined) return { ...plain, fields, encode: encodeAll, mayShow: () => true };
+  if (fields === undefined) return everything;
   const selection = selectionOf(fields);
   return {
-    ...plain,
     fields,
+    format: "json",
     encode: (document) => `{${encodeKey("id")}${encodeValue(document._id)}${encodeMembers(document, selection, ",")}}`,
+    encodeId: encodePlainId,
     mayShow: ({ touched }) => touched?.some((path) => fields.some((field) => overlaps(path, field))) ?? true,
   };
 }
 
-const plain = { format: "json", encodeId: (id: unknown) => encodeValue(id) } as const;
+const everything: Representation = {
+  fields: undefined,
+  format: "json",
+  encode: encodeAll,
+  encodeId: encodePlainId,
+  mayShow: () => true,
+};
 
 /** @returns true where one path is the other or lies below it. */
 export function overlaps(a: string, b: string): boolean {
@@ -72,6 +80,10 @@ function throughArray(path: string, field: string): boolean {
 export function represent(representation: (document: Document) => Document, document: Document): Document {
   const { id: _, ...shown } = representation(document);
   return { ...shown, _id: document._id };
+}
+
+function encodePlainId(id: unknown): string {
+  return encodeValue(id);
 }
 
 function encodeAll(document: Document): string {

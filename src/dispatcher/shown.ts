@@ -10,6 +10,9 @@ import { createRepresentation, type Representation } from "./representation.js";
 
 const maxFields = 100;
 
+/** What is shown of an interface where nothing else is asked for: one for all views of it. */
+const usual = new WeakMap<InterfaceSettings, Map<Format, Representation>>();
+
 /** @returns the paths that clients may filter and sort on, or undefined for every path */
 export function allowedPathsOf(settings: InterfaceSettings): readonly string[] | undefined {
   // What a function shows can't be told in paths.
@@ -27,12 +30,21 @@ export function representationOf(
   asked: readonly string[] | undefined,
   format: Format = "json",
 ): Representation {
-  const create = format === "json" ? createRepresentation : createExtendedRepresentation;
-  if (asked === undefined) return create(settings);
+  if (asked === undefined) return usualOf(settings, format);
   if (settings.representation !== undefined) {
     throw new RequestError(400, "bad-fields", "what this interface shows is made by a function; leave `fields` out");
   }
-  return create({ fields: narrow(settings.fields, asked) });
+  return creators[format]({ fields: narrow(settings.fields, asked) });
+}
+
+const creators = { json: createRepresentation, ejson: createExtendedRepresentation };
+
+function usualOf(settings: InterfaceSettings, format: Format): Representation {
+  const made = usual.get(settings) ?? new Map<Format, Representation>();
+  usual.set(settings, made);
+  const representation = made.get(format) ?? creators[format](settings);
+  made.set(format, representation);
+  return representation;
 }
 
 /**

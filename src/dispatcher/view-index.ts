@@ -14,7 +14,8 @@ export interface ShownIds {
 
 interface Bucket {
   readonly keysOf: (document: Document) => readonly string[];
-  readonly views: Map<string, Set<View>>;
+  /** A set only where several views have the key: nearly always it is one. */
+  readonly views: Map<string, View | Set<View>>;
 }
 
 /**
@@ -47,8 +48,8 @@ export class ViewIndex {
     const bucket = this.#bucketOf(equality.path);
     for (const key of keysOfValues(equality.values)) {
       const found = bucket.views.get(key);
-      if (found === undefined) bucket.views.set(key, new Set([view]));
-      else found.add(view);
+      if (found instanceof Set) found.add(view);
+      else bucket.views.set(key, found === undefined ? view : new Set([found, view]));
     }
   }
 
@@ -62,8 +63,8 @@ export class ViewIndex {
     const bucket = this.#buckets.get(equality.path);
     for (const key of keysOfValues(equality.values)) {
       const found = bucket?.views.get(key);
-      found?.delete(view);
-      if (found?.size === 0) bucket?.views.delete(key);
+      if (found instanceof Set) found.delete(view);
+      if (found === view || (found instanceof Set && found.size === 0)) bucket?.views.delete(key);
     }
     if (bucket?.views.size === 0) this.#buckets.delete(equality.path);
   }
@@ -122,7 +123,7 @@ export class ViewIndex {
   #bucketOf(path: string): Bucket {
     const found = this.#buckets.get(path);
     if (found !== undefined) return found;
-    const bucket = { keysOf: indexKeysAt(path), views: new Map<string, Set<View>>() };
+    const bucket = { keysOf: indexKeysAt(path), views: new Map<string, View | Set<View>>() };
     this.#buckets.set(path, bucket);
     return bucket;
   }
@@ -130,7 +131,9 @@ export class ViewIndex {
 
 function addMatching(bucket: Bucket, document: Document, to: Set<View>): void {
   for (const key of bucket.keysOf(document)) {
-    for (const view of bucket.views.get(key) ?? []) to.add(view);
+    const found = bucket.views.get(key);
+    if (found instanceof Set) for (const view of found) to.add(view);
+    else if (found !== undefined) to.add(found);
   }
 }
 

@@ -14,6 +14,14 @@ const idsPerMessage = 1_000;
 /** What a live message ends with: a position of this length, and its quotes. */
 const previousTail = `${"0".repeat(32)}"}`;
 
+const settled = Promise.resolve();
+
+/** What a message begins with. */
+type Prefixes = Readonly<Record<Operation, string>>;
+
+/** By the name of the interface: one for all views of it. */
+const prefixes = new Map<string, Prefixes>();
+
 /** What a change is to a view's audience: an encoded document, a removed id, or nothing. */
 export type Effect = { operation: "insert" | "update"; data: string } | { operation: "delete"; id: string } | undefined;
 
@@ -42,14 +50,13 @@ export class MembershipUnknownError extends Error {
 export class View {
   /** The same for the same interface, filter and fields, on every gateway; nothing of the filter can be read from it. */
   readonly id: string;
-  readonly plainTopic: string;
   readonly interfaceName: string;
   readonly collection: string;
   readonly representation: Representation;
   readonly filter: Filter | undefined;
   readonly matches: (document: Document) => boolean;
   /** Resolves when it knows what it shows: from then on its audience gets every change. */
-  prepared: Promise<void> = Promise.resolve();
+  prepared: Promise<void> = settled;
   isPrepared = true;
   /** Set when all that its audience holds is void: a connection that had not opened yet begins again, too. */
   isVoid = false;
@@ -66,9 +73,9 @@ export class View {
    */
   shown: ShownIds | undefined;
   /** Ids of deletes that follow one another, encoded, not sent yet. */
-  readonly #deletes = new Set<string>();
+  #deletes: Set<string> | undefined;
   #deletedAt = "";
-  readonly #prefix: Readonly<Record<Operation, string>>;
+  readonly #prefixes: Prefixes;
 
   constructor(
     shows: { name: string; collection: string },
@@ -81,13 +88,14 @@ export class View {
     this.collection = shows.collection;
     this.representation = representation;
     this.filter = filter;
-    this.matches = filter === undefined ? () => true : compileFilter(filter, matching);
+    this.matches = filter === undefined ? all : compileFilter(filter, matching);
     this.id = viewId(shows.name, filter, representation);
-    this.plainTopic = `plain/${this.id}`;
     this.lastPosition = position;
-    const prefix = (operation: Operation): string =>
-      `{"interface":${JSON.stringify(shows.name)},"operation":"${operation}","data":`;
-    this.#prefix = { insert: prefix("insert"), update: prefix("update"), delete: prefix("delete") };
+    this.#prefixes = prefixesOf(shows.name);
+  }
+
+  get plainTopic(): string {
+    return `plain/${this.id}`;
   }
 
   /**
@@ -152,6 +160,7 @@ export class View {
   /** @returns the messages that the effect completes: deletes that came before it, and its own unless it is a delete. */
   outgoingOf(effect: NonNullable<Effect>, position: string): Outgoing[] {
     if (effect.operation === "delete") {
+      this.#deletes ??= new Set();
       this.#deletes.add(effect.id);
       this.#deletedAt = position;
       return this.#deletes.size >= idsPerMessage ? this.flush() : [];
@@ -161,15 +170,15 @@ export class View {
 
   /** @returns the message of the deletes that are waiting, if any are. */
   flush(): Outgoing[] {
-    if (this.#deletes.size === 0) return [];
+    if (this.#deletes === undefined) return [];
     const data = `[${[...this.#deletes].join(",")}]`;
-    this.#deletes.clear();
+    this.#deletes = undefined;
     return [{ operation: "delete", data, position: this.#deletedAt }];
   }
 
   /** @param data - JSON text */
   plainMessage(operation: Operation, data: string): string {
-    return `${this.#prefix[operation]}${data}}`;
+    return `${this.#prefixes[operation]}${data}}`;
   }
 
   /**
@@ -177,7 +186,7 @@ export class View {
    * @param previous - where the message before it stood
    */
   liveMessage(operation: Operation, data: string, position: string, previous: string): string {
-    return `${this.#prefix[operation]}${data},"view":"${this.id}","position":"${position}","previous":"${previous}"}`;
+    return `${this.#prefixes[operation]}${data},"view":"${this.id}","position":"${position}","previous":"${previous}"}`;
   }
 
   /** @returns a live message that follows another position than the one that it was made for */
@@ -185,12 +194,32 @@ export class View {
     return `${message.slice(0, -previousTail.length)}${previous}"}`;
   }
 
+  /** It knows what it shows, or is void: nobody has to wait for it any more. */
+  setPrepared(): void {
+    this.isPrepared = true;
+    this.prepared = settled;
+  }
+
   /** Ends the view: all that its audience holds is void. */
   end(): void {
     this.isVoid = true;
-    this.#deletes.clear();
+    this.#deletes = undefined;
     this.shown?.clear();
   }
+}
+
+function all(): boolean {
+  return true;
+}
+
+function prefixesOf(interfaceName: string): Prefixes {
+  const found = prefixes.get(interfaceName);
+  if (found !== undefined) return found;
+  const prefix = (operation: Operation): string =>
+    `{"interface":${JSON.stringify(interfaceName)},"operation":"${operation}","data":`;
+  const made = { insert: prefix("insert"), update: prefix("update"), delete: prefix("delete") };
+  prefixes.set(interfaceName, made);
+  return made;
 }
 
 /** Fields in any order are the same fields. */

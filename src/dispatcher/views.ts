@@ -115,9 +115,7 @@ export class Views {
 
   #beginPreparation(view: View, filter: Filter): void {
     view.isPrepared = false;
-    view.prepared = this.#prepare(view, filter).then(() => {
-      view.isPrepared = true;
-    });
+    view.prepared = this.#prepare(view, filter).then(() => view.setPrepared());
   }
 
   async #prepare(view: View, filter: Filter): Promise<void> {

@@ -84,7 +84,8 @@ export function junction(op: Junction["op"], conditions: readonly Expression[]):
 export function term(path: string, body: TermBody): Term {
   const normal = normalOf(body);
   const operators = operatorsOf(normal);
-  return { ...normal, path, operators, text: canonicalText({ [path]: operators }) };
+  // Rather than a spread: V8 gives what that makes a hidden class of its own, and views keep terms by the thousand.
+  return Object.assign({ path, operators, text: canonicalText({ [path]: operators }) }, normal);
 }
 
 /** @returns the expression as a query for the driver */

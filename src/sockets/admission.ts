@@ -1,12 +1,11 @@
 import type { Authenticate } from "../auth/authenticate.js";
 import type { Identity } from "../auth/tokens.js";
-import type { Settings, User } from "../config/settings.js";
+import type { Settings } from "../config/settings.js";
 import type { Dispatcher } from "../dispatcher/dispatcher.js";
-import type { View } from "../dispatcher/view.js";
 import { RequestError } from "../errors.js";
 import type { Logger } from "../log.js";
 import { closeCodes, type Format, formats, subprotocol } from "../message.js";
-import type { Refusal } from "./connection.js";
+import { type Admission, noViews, type Refusal } from "./connection.js";
 import { originAllowed } from "./origins.js";
 import type { UpgradeRequest } from "./upgrade-request.js";
 
@@ -15,17 +14,6 @@ export interface AdmissionOptions {
   readonly authenticate: Authenticate;
   readonly dispatcher: Dispatcher;
   readonly log: Logger;
-}
-
-/** Admitted with the views to follow, or refused with a close code. */
-export type Admission = Admitted | { refusal: Refusal };
-
-interface Admitted {
-  readonly mode: "plain" | "live";
-  /** Undefined where a client that subscribes will say in its first message who it is. */
-  readonly user: User | null | undefined;
-  readonly endsAt: number | undefined;
-  readonly views: readonly View[];
 }
 
 const parameters = new Set(["interfaces", "format", "token"]);
@@ -50,7 +38,7 @@ export function admit(request: UpgradeRequest, options: AdmissionOptions): Admis
     (error: unknown) => {
       // No token, where the protocol has a message for it.
       const comesLater = isLive(request) && error instanceof RequestError && error.code === "unauthorized";
-      return comesLater ? { mode: "live", user: undefined, endsAt: undefined, views: [] } : refuse(error, options);
+      return comesLater ? { mode: "live", user: undefined, endsAt: undefined, views: noViews } : refuse(error, options);
     },
   );
 }
@@ -87,7 +75,7 @@ function follow(request: UpgradeRequest, identity: Identity, options: AdmissionO
   const { user, endsAt } = identity;
   // The tolerance for other clocks is for single requests: a connection would be closed as soon as it is open.
   if (endsAt !== undefined && endsAt <= performance.now()) return { refusal: expired(options.settings) };
-  if (isLive(request)) return { mode: "live", user, endsAt, views: [] };
+  if (isLive(request)) return { mode: "live", user, endsAt, views: noViews };
   try {
     return {
       mode: "plain",

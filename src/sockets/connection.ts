@@ -2,14 +2,21 @@ import type { WebSocket } from "uWebSockets.js";
 import type { User } from "../config/settings.js";
 import type { View } from "../dispatcher/view.js";
 
-/** What is known of a connection from its upgrade request until it closes. */
-export interface Connection {
-  /** Undefined where a live connection is yet to say who it is. */
-  user: User | null | undefined;
+/** Admitted with the views to follow, or refused with a close code. */
+export type Admission = Admitted | { readonly refusal: Refusal };
+
+interface Admitted {
   readonly mode: "plain" | "live";
-  readonly views: readonly View[];
+  /** Undefined where a client that subscribes will say in its first message who it is. */
+  readonly user: User | null | undefined;
   /** When its token expires, on the monotonic clock in milliseconds; undefined where it does not. */
   readonly endsAt: number | undefined;
+  readonly views: readonly View[];
+}
+
+/** What is known of a connection from its upgrade request until it closes. */
+export interface Connection extends Admitted {
+  user: User | null | undefined;
   /** Why the connection is closed as soon as it is open: only so can a browser learn the code. */
   readonly refusal: Refusal | undefined;
   /** Messages that it may still send in the minute that ends at `minuteEnds`, on the monotonic clock in milliseconds. */
@@ -27,6 +34,22 @@ export interface Refusal {
  * object. A socket may be used from its open to its close event only, and `end` raises the close event before it returns.
  */
 export type Socket = WebSocket<{ readonly connection: Connection }>;
+
+/** Of connections that are refused, and of those that subscribe. */
+export const noViews: readonly View[] = [];
+
+/**
+ * @param messagesLeft - of the minute that ends at `minuteEnds`
+ * @returns the connection as it opens; one that is refused closes at once
+ */
+export function createConnection(admission: Admission, messagesLeft: number, minuteEnds: number): Connection {
+  const isRefused = "refusal" in admission;
+  const { mode, user, endsAt, views } = isRefused ? nobody : admission;
+  // In full: V8 gives an object that is spread and then added to a hidden class of its own, which is larger than the object.
+  return { mode, user, endsAt, views, refusal: isRefused ? admission.refusal : undefined, messagesLeft, minuteEnds };
+}
+
+const nobody: Admitted = { mode: "plain", user: null, endsAt: undefined, views: noViews };
 
 /** RFC 6455 allows 123 bytes of reason in a close frame. */
 const reasonBytes = 123;

@@ -1,42 +1,27 @@
 import type { VerifyToken } from "../auth/tokens.js";
-import type { Settings } from "../config/settings.js";
-import type { Dispatcher } from "../dispatcher/dispatcher.js";
-import type { Snapshots } from "../dispatcher/snapshot.js";
+import type { User } from "../config/settings.js";
 import type { View } from "../dispatcher/view.js";
-import type { Logger } from "../log.js";
 import { closeCodes } from "../message.js";
-import type { Metrics } from "../metrics.js";
 import type { Socket } from "./connection.js";
-import { Session } from "./session.js";
+import { Session, type SessionChannel, type SessionOptions } from "./session.js";
 import { Topics } from "./topics.js";
 
 /** How long a client may take to say who it is, in milliseconds. */
 const authenticationMilliseconds = 10_000;
 const progressMilliseconds = 10_000;
 
-export interface LiveOptions {
-  readonly settings: Settings;
-  readonly dispatcher: Dispatcher;
-  readonly snapshots: Snapshots;
+export interface LiveOptions extends SessionOptions {
   readonly verifyToken: VerifyToken;
-  readonly metrics: Metrics;
-  readonly log: Logger;
   /** What may wait for one connection before more waits here, in bytes. */
   readonly fullBytes: number;
   end(socket: Socket, code: number, reason: string): void;
   /** The client has said who it is, at first or anew. */
-  identified(socket: Socket, user: NonNullable<Session["user"]>, endsAt: number | undefined): void;
-}
-
-interface Live {
-  readonly session: Session;
-  readonly close: () => void;
-  drained(): void;
+  identified(socket: Socket, user: User, endsAt: number | undefined): void;
 }
 
 /** The connections with the subprotocol `tailgate.v1`, each with its session. */
 export class LiveConnections {
-  readonly #live = new Map<Socket, Live>();
+  readonly #live = new Map<Socket, LiveConnection>();
   readonly #options: LiveOptions;
   readonly #timer: NodeJS.Timeout;
 
@@ -47,68 +32,7 @@ export class LiveConnections {
   }
 
   open(socket: Socket): void {
-    const { connection } = socket.getUserData();
-    let isOpen = true;
-    let waiters: (() => void)[] = [];
-    const wake = (): void => {
-      const woken = waiters;
-      waiters = [];
-      for (const each of woken) each();
-    };
-    const topics = new Topics((view, isOn) => {
-      view.liveConnections += isOn ? 1 : -1;
-      if (!isOpen) return;
-      if (isOn) socket.subscribe(view.id);
-      else socket.unsubscribe(view.id);
-    });
-    const { end, fullBytes, verifyToken, identified } = this.#options;
-    const channel = {
-      send: (text: string): void => {
-        if (isOpen) socket.send(text, false, false);
-      },
-      together: (work: () => void): void => {
-        if (isOpen) socket.cork(work);
-      },
-      isFull: (): boolean => isOpen && socket.getBufferedAmount() > fullBytes,
-      drained: (): Promise<void> =>
-        new Promise((resolve) => {
-          if (isOpen) waiters.push(resolve);
-          else resolve();
-        }),
-      beginReplay: (view: View): void => topics.change(view, { replays: 1 }),
-      endReplay: (view: View, isComplete: boolean): void => {
-        topics.change(view, { replays: -1 });
-        // Others followed the replay: what it did not come to send, they have missed.
-        if (!isComplete && isOpen && topics.isWanted(view)) session.reset(new Set([view]), "too-far-behind");
-      },
-      attach: (view: View): void => topics.change(view, { subscriptions: 1 }),
-      detach: (view: View): void => topics.change(view, { subscriptions: -1 }),
-      end: (code: number, reason: string): void => {
-        if (isOpen) end(socket, code, reason);
-      },
-    };
-    const authenticate = async (token: string) => {
-      const { user, endsAt } = await verifyToken(token);
-      if (user === null) throw new TypeError("a token without a user");
-      clearTimeout(timer);
-      if (isOpen) identified(socket, user, endsAt);
-      return user;
-    };
-    const session = new Session({ ...this.#options, channel, authenticate }, connection.user);
-    const timer = setTimeout(() => {
-      if (!session.isAuthenticated) channel.end(closeCodes.authenticationTimeout, "no authenticate message in 10 s");
-    }, authenticationMilliseconds);
-    if (session.isAuthenticated) clearTimeout(timer);
-    this.#live.set(socket, {
-      session,
-      drained: wake,
-      close: () => {
-        isOpen = false;
-        clearTimeout(timer);
-        session.close();
-        wake();
-      },
-    });
+    this.#live.set(socket, new LiveConnection(socket, this.#options));
   }
 
   receive(socket: Socket, message: ArrayBuffer): void {
@@ -116,7 +40,7 @@ export class LiveConnections {
   }
 
   drained(socket: Socket): void {
-    this.#live.get(socket)?.drained();
+    this.#live.get(socket)?.wake();
   }
 
   close(socket: Socket): void {
@@ -138,5 +62,112 @@ export class LiveConnections {
     // One text for all of them.
     const text = JSON.stringify({ type: "progress", position: head });
     for (const session of this.sessions) session.progress(text);
+  }
+}
+
+/** One connection. Thousands of them are idle: it has no closures of its own, and what is the same for all is shared. */
+class LiveConnection implements SessionChannel {
+  readonly session: Session;
+  readonly #options: LiveOptions;
+  readonly #topics = new Topics();
+  /** Undefined once it has closed, for then it must not be touched. */
+  #socket: Socket | undefined;
+  /** Runs until the client has said who it is. */
+  #timer: NodeJS.Timeout | undefined;
+  /** Those who wait for something to leave. */
+  #waiters: (() => void)[] | undefined;
+
+  constructor(socket: Socket, options: LiveOptions) {
+    this.#socket = socket;
+    this.#options = options;
+    this.session = new Session(this, options, socket.getUserData().connection.user);
+    if (!this.session.isAuthenticated) this.#timer = setTimeout(() => this.#timeOut(), authenticationMilliseconds);
+  }
+
+  close(): void {
+    this.#socket = undefined;
+    this.#stopTimer();
+    this.session.close();
+    this.wake();
+  }
+
+  wake(): void {
+    const woken = this.#waiters;
+    this.#waiters = undefined;
+    for (const each of woken ?? []) each();
+  }
+
+  async authenticate(token: string): Promise<User> {
+    const { user, endsAt } = await this.#options.verifyToken(token);
+    if (user === null) throw new TypeError("a token without a user");
+    this.#stopTimer();
+    if (this.#socket !== undefined) this.#options.identified(this.#socket, user, endsAt);
+    return user;
+  }
+
+  send(text: string): void {
+    this.#socket?.send(text, false, false);
+  }
+
+  together(work: () => void): void {
+    this.#socket?.cork(work);
+  }
+
+  isFull(): boolean {
+    return this.#socket !== undefined && this.#socket.getBufferedAmount() > this.#options.fullBytes;
+  }
+
+  drained(): Promise<void> {
+    if (this.#socket === undefined) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#waiters ??= [];
+      this.#waiters.push(resolve);
+    });
+  }
+
+  attach(view: View): void {
+    this.#change(view, { subscriptions: 1 });
+  }
+
+  detach(view: View): void {
+    this.#change(view, { subscriptions: -1 });
+  }
+
+  beginReplay(view: View): void {
+    this.#change(view, { replays: 1 });
+  }
+
+  endReplay(view: View, isComplete: boolean): void {
+    this.#change(view, { replays: -1 });
+    if (isComplete || this.#socket === undefined) return;
+    // Others followed the replay: what it did not come to send, they have missed.
+    if (this.#topics.isWanted(view, this.#isOn(view))) this.session.reset(new Set([view]), "too-far-behind");
+  }
+
+  end(code: number, reason: string): void {
+    if (this.#socket !== undefined) this.#options.end(this.#socket, code, reason);
+  }
+
+  #change(view: View, by: { subscriptions?: number; replays?: number }): void {
+    const wasOn = this.#isOn(view);
+    const isOn = this.#topics.change(view, by, wasOn);
+    if (isOn === wasOn) return;
+    view.liveConnections += isOn ? 1 : -1;
+    if (isOn) this.#socket?.subscribe(view.id);
+    else this.#socket?.unsubscribe(view.id);
+  }
+
+  /** Whether the socket follows the view's topic. */
+  #isOn(view: View): boolean {
+    return this.#socket?.isSubscribed(view.id) ?? true;
+  }
+
+  #timeOut(): void {
+    if (!this.session.isAuthenticated) this.end(closeCodes.authenticationTimeout, "no authenticate message in 10 s");
+  }
+
+  #stopTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 }

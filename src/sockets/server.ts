@@ -8,9 +8,9 @@ import { closeCodes, subprotocol, websocketPath } from "../message.js";
 import { gaugeOf, type Metrics } from "../metrics.js";
 import { sleep } from "../retry.js";
 import { once, type Service } from "../service.js";
-import { type Admission, admit, expired } from "./admission.js";
+import { admit, expired } from "./admission.js";
 import { createAnchor } from "./anchor.js";
-import { type Connection, closeReason, type Socket } from "./connection.js";
+import { type Admission, type Connection, closeReason, createConnection, type Socket } from "./connection.js";
 import { createExpiry } from "./expiry.js";
 import type { Front } from "./front.js";
 import { createGate } from "./gate.js";
@@ -208,15 +208,9 @@ export function createSockets(options: SocketsOptions): Sockets {
   }
 
   function connectionOf(admission: Admission): Connection {
-    const common = {
-      messagesLeft: settings.limits.messagesPerMinute,
-      minuteEnds: performance.now() + minute,
-    };
-    if ("refusal" in admission) {
+    if ("refusal" in admission)
       log.info({ code: admission.refusal.code, reason: admission.refusal.reason }, "connection refused");
-      return { ...common, mode: "plain", user: null, views: [], endsAt: undefined, refusal: admission.refusal };
-    }
-    return { ...common, ...admission, refusal: undefined };
+    return createConnection(admission, settings.limits.messagesPerMinute, performance.now() + minute);
   }
 
   function end(socket: Socket, code: number, reason: string): void {

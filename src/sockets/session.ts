@@ -1,57 +1,53 @@
 import { STATUS_CODES } from "node:http";
-import type { InterfaceSettings, Settings, User } from "../config/settings.js";
-import { type Dispatcher, unknownInterface } from "../dispatcher/dispatcher.js";
-import type { Representation } from "../dispatcher/representation.js";
+import type { Settings, User } from "../config/settings.js";
+import { unknownInterface } from "../dispatcher/dispatcher.js";
 import { allowedPathsOf, representationOf } from "../dispatcher/shown.js";
-import type { Snapshots } from "../dispatcher/snapshot.js";
 import type { View } from "../dispatcher/view.js";
 import { RequestError } from "../errors.js";
 import { combineFilters, type Filter, parseFilter } from "../filter/parse.js";
-import type { Logger } from "../log.js";
 import { closeCodes, type ResetReason } from "../message.js";
 import type { Metrics } from "../metrics.js";
 import { errorMessage, parseMessage, type SubscribeMessage, type SubscriptionId } from "./protocol.js";
-import { type Beginning, type Channel, Subscription } from "./subscription.js";
+import {
+  type Beginning,
+  type Channel,
+  type Subscriber,
+  Subscription,
+  type SubscriptionOptions,
+} from "./subscription.js";
+import { Subscriptions } from "./subscriptions.js";
 
 /** The connection, as far as a session needs it. */
 export interface SessionChannel extends Channel {
+  /** Says whose the token is; the connection ends with the token. */
+  authenticate(token: string): Promise<User>;
   end(code: number, reason: string): void;
 }
 
-export interface SessionOptions {
-  readonly channel: SessionChannel;
+/** What is the same for all sessions. */
+export interface SessionOptions extends SubscriptionOptions {
   readonly settings: Settings;
-  readonly dispatcher: Dispatcher;
-  readonly snapshots: Snapshots;
   readonly metrics: Metrics;
-  readonly log: Logger;
-  /** Says whose the token is; the connection ends with the token. */
-  authenticate(token: string): Promise<User>;
-}
-
-/** What a client asked for, so that it can be asked for again when the view behind it has changed. */
-interface Request {
-  readonly settings: InterfaceSettings;
-  readonly filter: Filter | undefined;
-  readonly representation: Representation;
 }
 
 /** A position before all others. */
 const beginningOfTime = "0".repeat(32);
 
 /** A connection with the subprotocol `tailgate.v1`, from its first message to its close. */
-export class Session {
+export class Session implements Subscriber {
+  readonly channel: SessionChannel;
+  readonly options: SessionOptions;
   /** Undefined until it is known who the client is; nothing is answered before that. */
   #user: User | null | undefined;
-  readonly #options: SessionOptions;
-  readonly #subscriptions = new Map<SubscriptionId, { request: Request; subscription: Subscription }>();
-  /** Messages are handled one after another, also while a token is being verified. */
-  #turn: Promise<void> = Promise.resolve();
+  readonly #subscriptions = new Subscriptions();
+  /** Messages are handled one after another, also while a token is being verified; undefined when all have been. */
+  #turn: Promise<void> | undefined;
   #isClosed = false;
 
   /** @param user - undefined where the client is yet to say who it is */
-  constructor(options: SessionOptions, user: User | null | undefined) {
-    this.#options = options;
+  constructor(channel: SessionChannel, options: SessionOptions, user: User | null | undefined) {
+    this.channel = channel;
+    this.options = options;
     if (user !== undefined) this.#welcome(user);
   }
 
@@ -64,40 +60,50 @@ export class Session {
   }
 
   receive(text: string): void {
-    this.#turn = this.#turn.then(() => (this.#isClosed ? undefined : this.#handle(text)));
+    const turn = (this.#turn ?? Promise.resolve()).then(() => (this.#isClosed ? undefined : this.#handle(text)));
+    this.#turn = turn;
+    void turn.then(() => {
+      if (this.#turn === turn) this.#turn = undefined;
+    });
   }
 
   /** The views are void: what the client holds of them is, too. */
   reset(views: ReadonlySet<View>, reason: ResetReason): void {
-    for (const [id, { request, subscription }] of [...this.#subscriptions]) {
-      if (views.has(subscription.view)) this.#begin(id, request, {}, reason);
+    for (const subscription of this.#subscriptions) {
+      if (views.has(subscription.view))
+        this.#again(subscription, (asked) => this.#begin(asked, subscription.text, {}, reason));
     }
   }
 
   /** Passes on how far all views are complete, unless one is still joining. */
   progress(text: string): void {
-    if (this.#subscriptions.size > 0 && !this.#isJoining) this.#options.channel.send(text);
+    if (this.#subscriptions.size > 0 && !this.#isJoining) this.channel.send(text);
+  }
+
+  failed(subscription: Subscription, error: RequestError): void {
+    this.#end(subscription);
+    this.#sendError(subscription.id, error);
   }
 
   close(): void {
     this.#isClosed = true;
-    for (const id of [...this.#subscriptions.keys()]) this.#end(id);
+    for (const subscription of this.#subscriptions) this.#end(subscription);
   }
 
   async #handle(text: string): Promise<void> {
-    const { channel, log } = this.#options;
+    const { channel, options } = this;
     try {
       const message = parseMessage(text);
       if (message.type === "authenticate") return await this.#authenticate(message.token);
       if (this.#user === undefined)
-        return channel.end(this.#options.settings.auth.closeCode, "the first message has to be authenticate");
-      if (message.type === "subscribe") this.#subscribe(message);
+        return channel.end(options.settings.auth.closeCode, "the first message has to be authenticate");
+      if (message.type === "subscribe") this.#subscribe(message, text);
       else if (message.type === "unsubscribe") this.#unsubscribe(message.id);
       else this.#pong();
     } catch (error) {
       if (this.#isClosed) return;
       if (!(error instanceof RequestError)) {
-        log.error({ err: error }, "message failed");
+        options.log.error({ err: error }, "message failed");
         return channel.end(closeCodes.internal, "internal error");
       }
       const { id } = error.extensions as { id?: SubscriptionId };
@@ -108,127 +114,121 @@ export class Session {
   }
 
   async #authenticate(token: string): Promise<void> {
-    const { channel, settings } = this.#options;
+    const { channel } = this;
+    const { closeCode } = this.options.settings.auth;
     let user: User;
     try {
-      user = await this.#options.authenticate(token);
+      user = await channel.authenticate(token);
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
-      return channel.end(error.status === 401 ? settings.auth.closeCode : closeCodes.internal, error.message);
+      return channel.end(error.status === 401 ? closeCode : closeCodes.internal, error.message);
     }
     if (this.#isClosed) return;
     if (this.#user != null && this.#user.sub !== user.sub)
       return channel.end(closeCodes.forbidden, "the token is another user's");
     this.#welcome(user);
     // Other claims may mean another rule, and so another view.
-    for (const [id, { request, subscription }] of [...this.#subscriptions]) this.#move(id, request, subscription);
+    for (const subscription of this.#subscriptions)
+      this.#again(subscription, (asked) => this.#move(subscription, asked));
   }
 
-  #move(id: SubscriptionId, request: Request, subscription: Subscription): void {
-    const { dispatcher } = this.#options;
+  #move(subscription: Subscription, asked: SubscribeMessage): void {
+    const view = this.#hold(asked);
+    const isSame = view === subscription.view;
+    this.options.dispatcher.release(view);
+    if (!isSame) this.#begin(asked, subscription.text, {}, "rule-changed");
+  }
+
+  /** Does something with what the subscription was asked with; an error ends it. */
+  #again(subscription: Subscription, work: (asked: SubscribeMessage) => void): void {
     try {
-      const view = this.#hold(request);
-      const isSame = view === subscription.view;
-      dispatcher.release(view);
-      if (!isSame) this.#begin(id, request, {}, "rule-changed");
+      const message = parseMessage(subscription.text);
+      if (message.type === "subscribe") work(message);
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
-      this.#end(id);
-      this.#sendError(id, error);
+      this.failed(subscription, error);
     }
   }
 
-  #subscribe(message: SubscribeMessage): void {
-    const { limits, interfaces } = this.#options.settings;
+  /** @param text - of the message */
+  #subscribe(message: SubscribeMessage, text: string): void {
+    const { subscriptionsPerConnection } = this.options.settings.limits;
     const { id } = message;
     try {
-      if (this.#subscriptions.has(id))
+      if (this.#subscriptions.get(id) !== undefined)
         throw new RequestError(409, "duplicate-id", `there is a subscription ${JSON.stringify(id)} already`);
-      if (this.#subscriptions.size >= limits.subscriptionsPerConnection) {
-        throw new RequestError(
-          429,
-          "too-many-subscriptions",
-          `at most ${limits.subscriptionsPerConnection} subscriptions a connection`,
-        );
+      if (this.#subscriptions.size >= subscriptionsPerConnection) {
+        const detail = `at most ${subscriptionsPerConnection} subscriptions a connection`;
+        throw new RequestError(429, "too-many-subscriptions", detail);
       }
-      const settings = interfaces.get(message.interface);
-      if (settings === undefined) throw unknownInterface(message.interface);
-      // Before anything else is said of the interface: what the user may not read is not there.
-      if (this.#options.dispatcher.readRule(settings, this.#user ?? null) === false)
-        throw unknownInterface(message.interface);
-      const filter =
-        message.filter === undefined ? undefined : parseFilter(message.filter, allowing(allowedPathsOf(settings)));
-      const isAll = filter === undefined || filter.paths.length === 0;
-      const representation = representationOf(settings, message.fields, message.format);
-      this.#begin(id, { settings, filter: isAll ? undefined : filter, representation }, message);
+      this.#begin(message, text, message);
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
       this.#sendError(id, error);
     }
   }
 
-  #begin(id: SubscriptionId, request: Request, beginning: Beginning, reset?: ResetReason): void {
-    const { channel, dispatcher, snapshots, log, metrics } = this.#options;
-    const view = this.#hold(request);
-    if (this.#subscriptions.has(id)) this.#end(id);
-    const failed = (error: RequestError): void => {
-      this.#end(id);
-      this.#sendError(id, error);
-    };
-    const subscription = new Subscription({ id, view, channel, dispatcher, snapshots, log, failed });
-    this.#subscriptions.set(id, { request, subscription });
-    metrics.subscriptions.inc();
+  #begin(asked: SubscribeMessage, text: string, beginning: Beginning, reset?: ResetReason): void {
+    const view = this.#hold(asked);
+    const before = this.#subscriptions.get(asked.id);
+    if (before !== undefined) this.#end(before);
+    const subscription = new Subscription(this, asked.id, view, text);
+    this.#subscriptions.add(subscription);
+    this.options.metrics.subscriptions.inc();
     void subscription.begin(beginning, reset);
   }
 
-  /** @throws RequestError `unknown-interface` where the rule hides all of it */
-  #hold({ settings, filter, representation }: Request): View {
-    const { dispatcher } = this.#options;
-    const rule = dispatcher.readRule(settings, this.#user ?? null);
-    if (rule === false) throw unknownInterface(settings.name);
-    const parts = [filter, rule === true ? undefined : rule].filter((part) => part !== undefined);
+  /** @throws RequestError for what can't be had, `unknown-interface` where the rule hides all of it */
+  #hold({ interface: name, filter, fields, format }: SubscribeMessage): View {
+    const { dispatcher } = this.options;
+    const settings = this.options.settings.interfaces.get(name);
+    // Before anything else is said of the interface: what the user may not read is not there.
+    const rule = settings !== undefined && dispatcher.readRule(settings, this.#user ?? null);
+    if (settings === undefined || rule === false) throw unknownInterface(name);
+    const asked = filter === undefined ? undefined : parseFilter(filter, allowing(allowedPathsOf(settings)));
+    const parts: Filter[] = [];
+    if (asked !== undefined && asked.paths.length > 0) parts.push(asked);
+    if (rule !== true) parts.push(rule);
+    const representation = representationOf(settings, fields, format);
     return dispatcher.hold(settings, parts.length === 0 ? undefined : combineFilters(...parts), representation);
   }
 
   #unsubscribe(id: SubscriptionId): void {
-    if (!this.#subscriptions.has(id)) {
+    const subscription = this.#subscriptions.get(id);
+    if (subscription === undefined) {
       const detail = `there is no subscription ${JSON.stringify(id)}`;
       this.#sendError(id, new RequestError(404, "unknown-subscription", detail));
       return;
     }
-    this.#end(id);
-    this.#options.channel.send(JSON.stringify({ type: "unsubscribed", id }));
+    this.#end(subscription);
+    this.channel.send(JSON.stringify({ type: "unsubscribed", id }));
   }
 
   get #isJoining(): boolean {
-    return [...this.#subscriptions.values()].some(({ subscription }) => subscription.isJoining);
+    for (const subscription of this.#subscriptions) if (subscription.isJoining) return true;
+    return false;
   }
 
   #pong(): void {
-    const { channel, dispatcher } = this.#options;
     // While a view joins, nothing is known to be complete; a client never lowers its position.
-    const position = this.#isJoining ? beginningOfTime : (dispatcher.head ?? beginningOfTime);
-    channel.send(JSON.stringify({ type: "pong", position }));
+    const position = this.#isJoining ? beginningOfTime : (this.options.dispatcher.head ?? beginningOfTime);
+    this.channel.send(JSON.stringify({ type: "pong", position }));
   }
 
-  #end(id: SubscriptionId): void {
-    const found = this.#subscriptions.get(id);
-    if (found === undefined) return;
-    this.#subscriptions.delete(id);
-    this.#options.metrics.subscriptions.dec();
-    found.subscription.end();
+  #end(subscription: Subscription): void {
+    if (!this.#subscriptions.delete(subscription)) return;
+    this.options.metrics.subscriptions.dec();
+    subscription.end();
   }
 
   #welcome(user: User | null): void {
     this.#user = user;
-    const { limits } = this.#options.settings;
-    this.#options.channel.send(
-      JSON.stringify({ type: "welcome", user: user === null ? null : { sub: user.sub }, limits }),
-    );
+    const { limits } = this.options.settings;
+    this.channel.send(JSON.stringify({ type: "welcome", user: user === null ? null : { sub: user.sub }, limits }));
   }
 
   #sendError(id: SubscriptionId | null, error: RequestError): void {
-    if (!this.#isClosed) this.#options.channel.send(errorMessage(id, error, STATUS_CODES[error.status] ?? "Error"));
+    if (!this.#isClosed) this.channel.send(errorMessage(id, error, STATUS_CODES[error.status] ?? "Error"));
   }
 }
 

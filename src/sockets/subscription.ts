@@ -40,15 +40,19 @@ export interface Channel {
   detach(view: View): void;
 }
 
+/** What all subscriptions need. */
 export interface SubscriptionOptions {
-  readonly id: SubscriptionId;
-  readonly view: View;
-  readonly channel: Channel;
   readonly dispatcher: Dispatcher;
   readonly snapshots: Snapshots;
   readonly log: Logger;
+}
+
+/** Whose the subscription is. */
+export interface Subscriber {
+  readonly channel: Channel;
+  readonly options: SubscriptionOptions;
   /** The error ends the subscription. */
-  failed(error: RequestError): void;
+  failed(subscription: Subscription, error: RequestError): void;
 }
 
 export interface Beginning {
@@ -58,21 +62,28 @@ export interface Beginning {
   readonly snapshot?: boolean | undefined;
 }
 
-/** One subscription of one connection: it joins its view without a gap, then the view's topic carries it. */
+/**
+ * One subscription of one connection: it joins its view without a gap, then the view's topic carries it. From then on it has
+ * nothing to do, so that it keeps no more than would be needed to begin again.
+ */
 export class Subscription {
   readonly id: SubscriptionId;
   readonly view: View;
-  /** True until `ready` and all that was missed have been sent. */
-  isJoining = true;
-  readonly #options: SubscriptionOptions;
-  readonly #ending = new AbortController();
-  #isAttached = false;
-  #isReplaying = false;
+  /** The message that asked for it, as it came: a text is small beside what it says once parsed. */
+  readonly text: string;
+  readonly #subscriber: Subscriber;
+  /** Live when `ready` and all that was missed have been sent, and the topic has been joined. */
+  #state: "joining" | "live" | "ended" = "joining";
 
-  constructor(options: SubscriptionOptions) {
-    this.#options = options;
-    this.id = options.id;
-    this.view = options.view;
+  constructor(subscriber: Subscriber, id: SubscriptionId, view: View, text: string) {
+    this.#subscriber = subscriber;
+    this.id = id;
+    this.view = view;
+    this.text = text;
+  }
+
+  get isJoining(): boolean {
+    return this.#state === "joining";
   }
 
   /** Joins the view; `reset` is a reason that the client is told first. */
@@ -87,19 +98,26 @@ export class Subscription {
     } catch (error) {
       if (this.#hasEnded) return;
       this.#options.log.error({ err: error, interface: this.view.interfaceName }, "subscription failed");
-      this.#options.failed(error instanceof RequestError ? error : unavailable(error));
+      this.#subscriber.failed(this, error instanceof RequestError ? error : unavailable(error));
     }
   }
 
   end(): void {
-    this.#ending.abort();
-    if (this.#isAttached) this.#options.channel.detach(this.view);
-    this.#isAttached = false;
+    if (this.#state === "live") this.#channel.detach(this.view);
+    this.#state = "ended";
     this.#options.dispatcher.release(this.view);
   }
 
+  get #channel(): Channel {
+    return this.#subscriber.channel;
+  }
+
+  get #options(): SubscriptionOptions {
+    return this.#subscriber.options;
+  }
+
   get #hasEnded(): boolean {
-    return this.#ending.signal.aborted || this.view.isVoid;
+    return this.#state === "ended" || this.view.isVoid;
   }
 
   async #resumeOrRead(since: string, view: string | undefined): Promise<void> {
@@ -139,7 +157,8 @@ export class Subscription {
     // Only the time: an exact snapshot stands after all that has its time, and those who were there are passed over.
     while (position.slice(0, 16) > (this.#options.dispatcher.head ?? "").slice(0, 16)) {
       const isLater = performance.now() > deadline || position.slice(24) !== this.#options.dispatcher.head?.slice(24);
-      if (isLater || !(await sleep(20, this.#ending.signal))) return false;
+      if (isLater || this.#hasEnded) return false;
+      await sleep(20);
     }
     return true;
   }
@@ -150,7 +169,7 @@ export class Subscription {
   }
 
   async #readUntilJoined(): Promise<void> {
-    const { channel } = this.#options;
+    const { channel } = this.#subscriber;
     const how = { isAlone: false, asTheyCome: false };
     for (let attempt = 0; attempt < attempts; attempt++) {
       const reason = await inTurn(channel, async () => ((await this.#hasRoom()) ? this.#readOnce(how) : undefined));
@@ -176,7 +195,8 @@ export class Subscription {
   }
 
   async #read(snapshot: Snapshot): Promise<ResetReason | undefined> {
-    const { channel, dispatcher } = this.#options;
+    const { channel } = this.#subscriber;
+    const { dispatcher } = this.#options;
     const head = `{"type":"snapshot","id":${JSON.stringify(this.id)},"interface":${JSON.stringify(this.view.interfaceName)},"data":[`;
     for (let isLast = false; !isLast; ) {
       const part = await snapshot.next();
@@ -190,28 +210,23 @@ export class Subscription {
     return replay.failure ?? this.#follow(replay, replay.start, false);
   }
 
+  async #follow(replay: Replay, from: string, recovered: boolean): Promise<ResetReason | undefined> {
+    if (!(await this.#hasRoom())) return undefined;
+    this.#channel.beginReplay(this.view);
+    let outcome: ResetReason | "joined" | undefined;
+    try {
+      outcome = await this.#send(replay, from, recovered);
+    } finally {
+      if (outcome !== "joined") this.#channel.endReplay(this.view, false);
+    }
+    return outcome === "joined" ? undefined : outcome;
+  }
+
   /**
    * Sends what the replay has, and joins the topic in the very turn of the event loop in which nothing of it is left: what is
    * dispatched after that goes to the topic.
    */
-  async #follow(replay: Replay, from: string, recovered: boolean): Promise<ResetReason | undefined> {
-    const { channel } = this.#options;
-    if (!(await this.#hasRoom())) return undefined;
-    channel.beginReplay(this.view);
-    this.#isReplaying = true;
-    try {
-      return await this.#send(replay, from, recovered);
-    } finally {
-      if (this.#isReplaying) this.#endReplay(false);
-    }
-  }
-
-  #endReplay(isComplete: boolean): void {
-    this.#isReplaying = false;
-    this.#options.channel.endReplay(this.view, isComplete);
-  }
-
-  async #send(replay: Replay, from: string, recovered: boolean): Promise<ResetReason | undefined> {
+  async #send(replay: Replay, from: string, recovered: boolean): Promise<ResetReason | "joined" | undefined> {
     const { dispatcher } = this.#options;
     const first = replay.indexAfter(from);
     let next = first;
@@ -223,8 +238,8 @@ export class Subscription {
       if (next === replay.frames.length && hasAll) {
         this.#closeGap(next === first ? from : (replay.frames[next - 1]?.position ?? from));
         this.#attach();
-        this.#endReplay(true);
-        return undefined;
+        this.#channel.endReplay(this.view, true);
+        return "joined";
       }
       if (!(await this.#hasRoom())) return undefined;
       if (!hasAll) await dispatcher.replays.complete(replay);
@@ -238,7 +253,7 @@ export class Subscription {
    * @returns the index of the first frame that there was no room for
    */
   #sendFrames(frames: readonly Frame[], next: number, from: string | undefined): number {
-    const { channel } = this.#options;
+    const { channel } = this.#subscriber;
     let index = next;
     while (index < frames.length && !channel.isFull()) {
       const end = Math.min(frames.length, index + framesTogether);
@@ -258,28 +273,26 @@ export class Subscription {
    */
   #closeGap(position: string): void {
     const { lastPosition } = this.view;
-    if (position < lastPosition)
-      this.#options.channel.send(this.view.liveMessage("delete", "[]", lastPosition, position));
+    if (position < lastPosition) this.#channel.send(this.view.liveMessage("delete", "[]", lastPosition, position));
   }
 
   /** @returns false where the subscription has ended meanwhile. */
   async #hasRoom(): Promise<boolean> {
-    while (this.#options.channel.isFull() && !this.#hasEnded) await this.#options.channel.drained();
+    while (this.#channel.isFull() && !this.#hasEnded) await this.#channel.drained();
     return !this.#hasEnded;
   }
 
   #attach(): void {
-    this.#isAttached = true;
-    this.isJoining = false;
-    this.#options.channel.attach(this.view);
+    this.#state = "live";
+    this.#channel.attach(this.view);
   }
 
   #sendReady(position: string, recovered: boolean): void {
-    this.#options.channel.send(JSON.stringify({ type: "ready", id: this.id, view: this.view.id, position, recovered }));
+    this.#channel.send(JSON.stringify({ type: "ready", id: this.id, view: this.view.id, position, recovered }));
   }
 
   #sendReset(reason: ResetReason): void {
-    this.#options.channel.send(JSON.stringify({ type: "reset", id: this.id, view: this.view.id, reason }));
+    this.#channel.send(JSON.stringify({ type: "reset", id: this.id, view: this.view.id, reason }));
   }
 }
 
