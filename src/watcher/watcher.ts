@@ -240,7 +240,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const now = await currentTime();
     const from = new Timestamp({ t: timeOf(now).seconds - refillSeconds, i: 1 });
     const oldest = await unlessAborted(oldestEntry(database.client), stopping.signal);
-    refillFrom = oldest !== undefined && oldest.greaterThan(from) ? oldest : from;
+    refillFrom = oldest?.greaterThan(from) ? oldest : from;
     refillUntil = formatPosition({ ...timeOf(now), ordinal: ordinals.before, tag: database.tag });
     startedAt = performance.now();
   }
