@@ -3,14 +3,17 @@ import { expect } from "chai";
 import type { Timestamp } from "mongodb";
 import { createDatabase, type Database } from "../../src/database.js";
 import { History } from "../../src/dispatcher/history.js";
+import { createViewReader, type Rows, type StoredDocument, type ViewReader } from "../../src/dispatcher/reader.js";
 import type { Replay } from "../../src/dispatcher/replay.js";
 import { Replays } from "../../src/dispatcher/replays.js";
 import { createRepresentation } from "../../src/dispatcher/representation.js";
+import { Snapshots } from "../../src/dispatcher/snapshot.js";
 import { View } from "../../src/dispatcher/view.js";
 import { parseFilter } from "../../src/filter/parse.js";
 import { createLog } from "../../src/log.js";
 import { formatPosition, ordinals } from "../../src/position.js";
 import { createPast } from "../../src/watcher/past.js";
+import { eventually } from "../support/eventually.js";
 import { freshDatabase, type SpecDatabase } from "../support/server.js";
 
 type Item = { _id: number; user?: number; text?: string };
@@ -126,4 +129,52 @@ describe("replays", () => {
     // One slice for each of them in one turn would be seconds.
     expect(delay.max / 1e6).to.be.below(500);
   }).timeout(60_000);
+
+  it("follow a snapshot that is read no faster than it is taken", async () => {
+    const rows = 10_000;
+    for (let from = 0; from < rows; from += 1_000) {
+      await items().insertMany(Array.from({ length: 1_000 }, (_, n) => ({ _id: from + n, text: "x".repeat(1_000) })));
+    }
+    const head = await now();
+    history.begin(head);
+    const reader = createViewReader(database, { readConcern: "majority" }, log);
+    let read = 0;
+    async function* counted(documents: Rows["documents"]): AsyncGenerator<StoredDocument> {
+      for await (const document of documents) {
+        read += 1;
+        yield document;
+      }
+    }
+    const counting: ViewReader = {
+      matching: reader.matching,
+      hasImages: reader.hasImages,
+      idsOf: reader.idsOf,
+      async rowsOf(...wanted) {
+        const found = await reader.rowsOf(...wanted);
+        return { ...found, documents: counted(found.documents) };
+      },
+    };
+    const snapshots = new Snapshots({
+      reader: counting,
+      head: () => head,
+      replays: start(),
+      replayBytes: 1_000_000,
+      quarantine: () => undefined,
+    });
+    const snapshot = snapshots.take(viewOf());
+    await snapshot.next();
+    // It stands still where its window of two megabytes is full.
+    let before = -1;
+    await eventually(async () => {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      const stands = read === before;
+      before = read;
+      return stands;
+    });
+    expect(read).to.be.within(1_000, 4_000);
+    while ((await snapshot.next()) !== undefined);
+    expect(read).to.equal(rows);
+    expect(snapshot.replay.failure).to.equal(undefined);
+    snapshot.close();
+  }).timeout(30_000);
 });
