@@ -1,6 +1,6 @@
 import type { Logger } from "../log.js";
 import { turnOfTheEventLoop } from "../retry.js";
-import type { Change, StreamEvent } from "../watcher/change.js";
+import type { StreamEvent } from "../watcher/change.js";
 import type { ReadPast } from "../watcher/past.js";
 import type { History } from "./history.js";
 import { OplogReader } from "./oplog-reader.js";
@@ -142,7 +142,7 @@ export class Replays {
       if (event === undefined || event === "gone") break;
       index.take(event);
       last = event;
-      if (event.kind === "change") (event satisfies Change).forget();
+      if (event.kind === "change") event.forget();
       if (performance.now() < sliceEnds) continue;
       await turnOfTheEventLoop();
       sliceEnds = performance.now() + sliceMilliseconds;
