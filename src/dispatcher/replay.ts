@@ -48,6 +48,11 @@ export class Replay {
     this.#last = start;
   }
 
+  /** Whether it leaves out what its audience's rows show already, which others who follow the view may not have. */
+  get isOfRowsAlone(): boolean {
+    return this.audience.kind === "holding" && !this.audience.isExact;
+  }
+
   /** Why it can't be told what the audience missed, where it can't. */
   get failure(): ResetReason | undefined {
     return this.#failure;

@@ -126,40 +126,40 @@ class LiveConnection implements SessionChannel {
   }
 
   attach(view: View): void {
-    this.#change(view, { subscriptions: 1 });
+    this.#change(view, ({ subscriptions }) => ({ subscriptions: subscriptions + 1 }));
   }
 
   detach(view: View): void {
-    this.#change(view, { subscriptions: -1 });
+    this.#change(view, ({ subscriptions }) => ({ subscriptions: subscriptions - 1 }));
   }
 
   beginReplay(view: View): void {
-    this.#change(view, { replays: 1 });
+    this.#change(view, () => ({ isReplaying: true }));
   }
 
-  endReplay(view: View, isComplete: boolean): void {
-    this.#change(view, { replays: -1 });
-    if (isComplete || this.#socket === undefined) return;
-    // Others followed the replay: what it did not come to send, they have missed.
-    if (this.#topics.isWanted(view, this.#isOn(view))) this.session.reset(new Set([view]), "too-far-behind");
+  endReplay(view: View, hasAll: boolean): void {
+    this.#change(view, () => ({ isReplaying: false }));
+    if (!hasAll && this.isFollowed(view)) this.session.reset(new Set([view]), "too-far-behind");
+  }
+
+  isFollowed(view: View): boolean {
+    return this.#topics.isWanted(view);
   }
 
   end(code: number, reason: string): void {
     if (this.#socket !== undefined) this.#options.end(this.#socket, code, reason);
   }
 
-  #change(view: View, by: { subscriptions?: number; replays?: number }): void {
-    const wasOn = this.#isOn(view);
-    const isOn = this.#topics.change(view, by, wasOn);
-    if (isOn === wasOn) return;
-    view.liveConnections += isOn ? 1 : -1;
-    if (isOn) this.#socket?.subscribe(view.id);
-    else this.#socket?.unsubscribe(view.id);
-  }
-
-  /** Whether the socket follows the view's topic. */
-  #isOn(view: View): boolean {
-    return this.#socket?.isSubscribed(view.id) ?? true;
+  /** Also after the connection has closed, when only the view's count of connections is left to be put right. */
+  #change(view: View, to: Parameters<Topics["change"]>[1]): void {
+    const change = this.#topics.change(view, to);
+    if (change === "on") {
+      view.liveConnections += 1;
+      this.#socket?.subscribe(view.id);
+    } else if (change === "off") {
+      view.liveConnections -= 1;
+      this.#socket?.unsubscribe(view.id);
+    }
   }
 
   #timeOut(): void {

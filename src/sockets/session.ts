@@ -7,14 +7,9 @@ import { RequestError } from "../errors.js";
 import { combineFilters, type Filter, parseFilter } from "../filter/parse.js";
 import { closeCodes, type ResetReason } from "../message.js";
 import type { Metrics } from "../metrics.js";
+import type { Channel } from "./channel.js";
 import { errorMessage, parseMessage, type SubscribeMessage, type SubscriptionId } from "./protocol.js";
-import {
-  type Beginning,
-  type Channel,
-  type Subscriber,
-  Subscription,
-  type SubscriptionOptions,
-} from "./subscription.js";
+import { type Beginning, type Subscriber, Subscription, type SubscriptionOptions } from "./subscription.js";
 import { Subscriptions } from "./subscriptions.js";
 
 /** The connection, as far as a session needs it. */

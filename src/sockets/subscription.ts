@@ -8,37 +8,17 @@ import type { Logger } from "../log.js";
 import type { ResetReason } from "../message.js";
 import { parsePosition } from "../position.js";
 import { sleep } from "../retry.js";
+import type { Channel } from "./channel.js";
+import { readInTurn, replayInTurn } from "./in-turn.js";
 import type { SubscriptionId } from "./protocol.js";
-import { inTurn } from "./reading.js";
 
 /** What a client that is ahead of this gateway may wait for it to catch up, in milliseconds. */
 const aheadMilliseconds = 10_000;
 /** Snapshots that are begun again, because the history went past them, before the client is told to come back later. */
 const attempts = 5;
 
-/** Messages that leave together: one write to the socket takes them all. */
-const framesTogether = 100;
-
-/** The connection, as far as a subscription needs it. */
-export interface Channel {
-  send(text: string): void;
-  /** What is sent meanwhile leaves in one write. */
-  together(work: () => void): void;
-  /** Whether so much is waiting for the client that more should wait here. */
-  isFull(): boolean;
-  /** Resolves when something has left, or the connection has closed. */
-  drained(): Promise<void>;
-  /**
-   * A replay of the view begins on this connection. Its topic waits meanwhile, for newer messages between those of the
-   * replay would look like a gap; other subscriptions of the view follow the replay, which has all that the topic has.
-   */
-  beginReplay(view: View): void;
-  /** The replay has ended, for good or early. When no other is left, the topic goes on. */
-  endReplay(view: View, isComplete: boolean): void;
-  /** Joins the topic of a view, or one more time; `detach` undoes one. */
-  attach(view: View): void;
-  detach(view: View): void;
-}
+/** What leaves together, in characters of messages: one write to the socket takes it, and then it is seen whether it was too much. */
+const charactersTogether = 64_000;
 
 /** What all subscriptions need. */
 export interface SubscriptionOptions {
@@ -172,7 +152,7 @@ export class Subscription {
     const { channel } = this.#subscriber;
     const how = { isAlone: false, asTheyCome: false };
     for (let attempt = 0; attempt < attempts; attempt++) {
-      const reason = await inTurn(channel, async () => ((await this.#hasRoom()) ? this.#readOnce(how) : undefined));
+      const reason = await readInTurn(channel, async () => ((await this.#hasRoom()) ? this.#readOnce(how) : undefined));
       if (reason === undefined || this.#hasEnded) return;
       this.#sendReset(reason);
     }
@@ -212,21 +192,35 @@ export class Subscription {
 
   async #follow(replay: Replay, from: string, recovered: boolean): Promise<ResetReason | undefined> {
     if (!(await this.#hasRoom())) return undefined;
-    this.#channel.beginReplay(this.view);
-    let outcome: ResetReason | "joined" | undefined;
-    try {
-      outcome = await this.#send(replay, from, recovered);
-    } finally {
-      if (outcome !== "joined") this.#channel.endReplay(this.view, false);
-    }
-    return outcome === "joined" ? undefined : outcome;
+    return replayInTurn(this.#channel, async () => {
+      if (this.#hasEnded) return undefined;
+      const { lastPosition } = this.view;
+      this.#bringOthersTo(from);
+      this.#channel.beginReplay(this.view);
+      const end = (hasAll: boolean): void =>
+        this.#channel.endReplay(this.view, hasAll || this.view.lastPosition === lastPosition);
+      let outcome: ResetReason | "joined" | undefined;
+      try {
+        outcome = await this.#send(replay, from, recovered, end);
+      } finally {
+        if (outcome !== "joined") end(false);
+      }
+      return outcome === "joined" ? undefined : outcome;
+    });
   }
 
   /**
    * Sends what the replay has, and joins the topic in the very turn of the event loop in which nothing of it is left: what is
-   * dispatched after that goes to the topic.
+   * dispatched after that goes to the topic. Once begun it goes on for the others who follow it, even if it has ended itself.
+   *
+   * @param end - the replay has ended, with all that others need or without
    */
-  async #send(replay: Replay, from: string, recovered: boolean): Promise<ResetReason | "joined" | undefined> {
+  async #send(
+    replay: Replay,
+    from: string,
+    recovered: boolean,
+    end: (hasAll: boolean) => void,
+  ): Promise<ResetReason | "joined" | undefined> {
     const { dispatcher } = this.#options;
     const first = replay.indexAfter(from);
     let next = first;
@@ -237,14 +231,31 @@ export class Subscription {
       next = this.#sendFrames(replay.frames, next, next === first ? from : undefined);
       if (next === replay.frames.length && hasAll) {
         this.#closeGap(next === first ? from : (replay.frames[next - 1]?.position ?? from));
-        this.#attach();
-        this.#channel.endReplay(this.view, true);
+        if (!this.#hasEnded) this.#attach();
+        end(!replay.isOfRowsAlone);
         return "joined";
       }
-      if (!(await this.#hasRoom())) return undefined;
+      while (this.#channel.isFull() && !this.#isOver) await this.#channel.drained();
       if (!hasAll) await dispatcher.replays.complete(replay);
-      if (this.#hasEnded) return undefined;
+      if (this.#isOver) return undefined;
     }
+  }
+
+  /** Neither this nor any other subscription of the connection needs the replay any more. */
+  get #isOver(): boolean {
+    return this.#hasEnded && (this.view.isVoid || !this.#channel.isFollowed(this.view));
+  }
+
+  /**
+   * The first message of the replay follows `from`, and those who follow the topic may stand before that: nothing of the view
+   * has changed since, so they are brought there by a message that removes nothing.
+   */
+  #bringOthersTo(from: string): void {
+    const { lastPosition } = this.view;
+    // What comes before a place that this gateway has not reached yet may still be a change.
+    const isReached = from <= (this.#options.dispatcher.head ?? "");
+    if (!isReached || lastPosition >= from || !this.#channel.isFollowed(this.view)) return;
+    this.#channel.send(this.view.liveMessage("delete", "[]", from, lastPosition));
   }
 
   /**
@@ -256,11 +267,11 @@ export class Subscription {
     const { channel } = this.#subscriber;
     let index = next;
     while (index < frames.length && !channel.isFull()) {
-      const end = Math.min(frames.length, index + framesTogether);
       channel.together(() => {
-        for (; index < end; index++) {
+        for (let sent = 0; index < frames.length && sent < charactersTogether; index++) {
           const text = frames[index]?.text ?? "";
           channel.send(index === next && from !== undefined ? this.view.following(text, from) : text);
+          sent += text.length;
         }
       });
     }

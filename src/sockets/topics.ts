@@ -2,39 +2,55 @@ import type { View } from "../dispatcher/view.js";
 
 /** What follows a view on one connection. */
 interface Followers {
-  subscriptions: number;
-  replays: number;
+  readonly subscriptions: number;
+  /** Whether what one of them missed is being sent. */
+  readonly isReplaying: boolean;
 }
 
+const none: Followers = { subscriptions: 0, isReplaying: false };
+const one: Followers = { subscriptions: 1, isReplaying: false };
+
 /**
- * The topics of one connection. A topic is on while subscriptions follow it and none is replaying its view: two
+ * The topics of one connection. A topic is on while subscriptions follow it and its view is not being replayed: two
  * subscriptions of one view share its messages, and those of a replay must not be mixed with newer ones.
  *
- * Nearly always a view has one subscription and no replay, and then whether its topic is on says all: for such views nothing
- * is kept here.
+ * Nearly every connection has one subscription: for that no table is kept.
  */
 export class Topics {
+  #only: View | undefined;
   #others: Map<View, Followers> | undefined;
 
-  /**
-   * @param isOn - whether the view's topic is on now
-   * @returns whether it has to be from now on
-   */
-  change(view: View, by: { subscriptions?: number; replays?: number }, isOn: boolean): boolean {
-    const followers = this.#others?.get(view) ?? { subscriptions: isOn ? 1 : 0, replays: 0 };
-    followers.subscriptions += by.subscriptions ?? 0;
-    followers.replays += by.replays ?? 0;
-    if (followers.subscriptions > 1 || followers.replays > 0) {
-      this.#others ??= new Map();
-      this.#others.set(view, followers);
-    } else if (this.#others?.delete(view) && this.#others.size === 0) {
-      this.#others = undefined;
-    }
-    return followers.subscriptions > 0 && followers.replays === 0;
+  /** @returns whether the view's topic has to be turned on or off, or stays as it is */
+  change(view: View, to: (followers: Followers) => Partial<Followers>): "on" | "off" | "as it is" {
+    const before = this.#of(view);
+    const after = { ...before, ...to(before) };
+    this.#set(view, after);
+    if (isOn(before) === isOn(after)) return "as it is";
+    return isOn(after) ? "on" : "off";
   }
 
-  /** Whether a subscription follows the view's topic, which is on now or is not. */
-  isWanted(view: View, isOn: boolean): boolean {
-    return isOn || (this.#others?.get(view)?.subscriptions ?? 0) > 0;
+  /** Whether a subscription follows the view's topic, or will again after the replay. */
+  isWanted(view: View): boolean {
+    return this.#of(view).subscriptions > 0;
   }
+
+  #of(view: View): Followers {
+    return view === this.#only ? one : (this.#others?.get(view) ?? none);
+  }
+
+  #set(view: View, { subscriptions, isReplaying }: Followers): void {
+    if (this.#only === view) this.#only = undefined;
+    this.#others?.delete(view);
+    if (subscriptions === 1 && !isReplaying && this.#only === undefined) {
+      this.#only = view;
+    } else if (subscriptions > 0 || isReplaying) {
+      this.#others ??= new Map();
+      this.#others.set(view, subscriptions === 1 && !isReplaying ? one : { subscriptions, isReplaying });
+    }
+    if (this.#others?.size === 0) this.#others = undefined;
+  }
+}
+
+function isOn({ subscriptions, isReplaying }: Followers): boolean {
+  return subscriptions > 0 && !isReplaying;
 }

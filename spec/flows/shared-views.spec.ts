@@ -1,0 +1,179 @@
+import { expect } from "chai";
+import { connectClient, type TestClient } from "../support/client.js";
+import { eventually, metricOf } from "../support/eventually.js";
+import { startTestGateway, type TestGateway } from "../support/gateway.js";
+import { freshDatabase, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
+import { type Subscriber, subscribe } from "../support/subscriber.js";
+
+type Item = { _id: number; n: number; text: string };
+type Message = Record<string, unknown>;
+
+/** More than the buffers of a connection take, on both sides. */
+const missedMegabytes = 20;
+const text = "x".repeat(100_000);
+
+/** Where each subscription of one connection stands, as the protocol says, and what it would take for a gap. */
+function standings(messages: readonly Message[]): { places: Map<unknown, string>; gaps: Message[] } {
+  const places = new Map<unknown, string>();
+  const gaps: Message[] = [];
+  for (const message of messages) {
+    const { type, id, position, previous } = message as Record<string, string>;
+    if (type === "ready") places.set(id, position as string);
+    if (type === "reset" || type === "unsubscribed") places.delete(id);
+    if (type !== undefined) continue;
+    for (const [each, place] of places) {
+      if ((position as string) <= place) continue;
+      if ((previous as string) > place) gaps.push({ id: each, place, ...message });
+      places.set(each, position as string);
+    }
+  }
+  return { places, gaps };
+}
+
+describe("a view that several subscriptions share", () => {
+  let server: OwnServer;
+  let database: SpecDatabase;
+  let gateway: TestGateway;
+  const items = () => database.db.collection<Item>("items");
+
+  before(async () => {
+    server = await startOwnServer();
+  });
+  // Dropping so much takes it longer than being killed.
+  after(() => server.dispose());
+  beforeEach(async () => {
+    database = await freshDatabase(server);
+    await database.db.createCollection("items", { changeStreamPreAndPostImages: { enabled: true } });
+    await items().insertOne({ _id: 1, n: 0, text: "" });
+    gateway = await startTestGateway({ mongo: database.uri, interfaces: { items: { read: true } } });
+  });
+  afterEach(async () => {
+    await gateway.stop();
+    await database.client.close();
+  });
+
+  async function join(): Promise<Subscriber> {
+    const subscriber = await subscribe(gateway.websocketUrl, { interface: "items" });
+    await subscriber.ready();
+    return subscriber;
+  }
+
+  /** Inserts so much that a replay of it waits for a reader that does not read. */
+  async function insertMuch(): Promise<void> {
+    for (let _id = 100; _id < 100 + missedMegabytes * 10; _id++) await items().insertOne({ _id, n: 0, text });
+  }
+
+  it("goes on for the others when one is cut off in the middle of what it missed", async () => {
+    const [stays, goes] = [await join(), await join()];
+    const { position: since, view } = goes;
+    await goes.close();
+    await insertMuch();
+    await stays.until((rows) => rows.size === 1 + missedMegabytes * 10);
+    const back = await connectClient(gateway.websocketUrl, { protocols: ["tailgate.v1"] });
+    back.socket.on("message", (data) => {
+      if ((JSON.parse(String(data)) as Message).type === "ready") back.socket.pause();
+    });
+    back.socket.send(JSON.stringify({ type: "subscribe", id: 1, interface: "items", since, view }));
+    await back.until(({ type }) => type === "ready");
+    back.socket.terminate();
+    await eventually(async () => (await metricOf(gateway.url, "tailgate_connections{")) === 1);
+    await items().updateOne({ _id: 1 }, { $set: { n: 1 } });
+    await stays.until((rows) => rows.get("1")?.n === 1, 5_000);
+    expect([stays.resets, stays.faults]).to.deep.equal([[], []]);
+    await stays.close();
+  });
+
+  describe("on one connection", () => {
+    let client: TestClient;
+    const isReady = (wanted: unknown) => (message: Message) => message.type === "ready" && message.id === wanted;
+    const send = (message: object): void => client.socket.send(JSON.stringify(message));
+    const open = async (): Promise<void> => {
+      client = await connectClient(gateway.websocketUrl, { protocols: ["tailgate.v1"] });
+    };
+    const subscription = (id: string, more: object = {}) => ({ type: "subscribe", id, interface: "items", ...more });
+    const isShown =
+      (_id: number, n: number) =>
+      ({ data }: Message): boolean => {
+        const shown = data as { id?: number; n?: number } | undefined;
+        return shown?.id === _id && shown.n === n;
+      };
+
+    beforeEach(open);
+    afterEach(() => client.close());
+
+    it("leaves no gap to the first when a second goes on from a later place", async () => {
+      const wanted = { filter: { text: { $in: ["", "a"] } }, fields: ["n"] };
+      send(subscription("first", { ...wanted, snapshot: false }));
+      const { view } = (await client.until(isReady("first"))).at(-1) as Message;
+      const witness = await join();
+      // The stream goes on, without a change of the view.
+      await items().insertOne({ _id: 2, n: -1, text: "b" });
+      await witness.until((rows) => rows.has("2"));
+      const since = witness.position;
+      // Nothing shows of this one, but who was away is told, for it may have moved the document in an index.
+      await items().updateOne({ _id: 1 }, { $set: { text: "a" } });
+      await witness.until((rows) => rows.get("1")?.text === "a");
+      send(subscription("second", { ...wanted, since, view }));
+      await client.until(isReady("second"));
+      await items().updateOne({ _id: 1 }, { $set: { n: 1 } });
+      await client.until(isShown(1, 1));
+      const { gaps, places } = standings(client.received);
+      expect(gaps).to.deep.equal([]);
+      expect(new Set(places.values()).size).to.equal(1);
+      expect(client.received.filter(({ type }) => type === "reset")).to.deep.equal([]);
+      await witness.close();
+    });
+
+    for (const what of ["goes on", "is ended"]) {
+      it(`is told everything that the first needs when a second ${what} that has missed much`, async () => {
+        send(subscription("first"));
+        const { position: since, view } = (await client.until(isReady("first"))).at(-1) as Message;
+        await insertMuch();
+        await client.until(isShown(99 + missedMegabytes * 10, 0));
+        client.socket.on("message", (data) => {
+          if (isReady("second")(JSON.parse(String(data)) as Message)) client.socket.pause();
+        });
+        send(subscription("second", { since, view }));
+        await client.until(isReady("second"));
+        // The replay waits for its reader; what comes now comes behind it.
+        const witness = await join();
+        await items().updateOne({ _id: 1 }, { $set: { n: 1 } });
+        await witness.until((rows) => rows.get("1")?.n === 1);
+        if (what === "is ended") send({ type: "unsubscribe", id: "second" });
+        client.socket.resume();
+        await client.until(isShown(1, 1));
+        await items().updateOne({ _id: 1 }, { $set: { n: 2 } });
+        await client.until(isShown(1, 2));
+        const { gaps, places } = standings(client.received);
+        expect(gaps).to.deep.equal([]);
+        expect([...places.keys()]).to.deep.equal(what === "is ended" ? ["first"] : ["first", "second"]);
+        expect(client.received.filter(({ type }) => type === "reset")).to.deep.equal([]);
+        await witness.close();
+      });
+    }
+
+    it("replays to two one after the other, from wherever each was", async () => {
+      await client.close();
+      const { position: early, view } = await join();
+      await items().updateOne({ _id: 1 }, { $set: { n: 1 } });
+      const later = await join();
+      const { position: late } = later;
+      await insertMuch();
+      await later.until((rows) => rows.size === 1 + missedMegabytes * 10);
+      await open();
+      client.socket.on("message", (data) => {
+        if (isReady("first")(JSON.parse(String(data)) as Message)) client.socket.pause();
+      });
+      send(subscription("first", { since: early, view }));
+      send(subscription("second", { since: late, view }));
+      await client.until(isReady("first"));
+      client.socket.resume();
+      await client.until(isReady("second"));
+      await items().updateOne({ _id: 1 }, { $set: { n: 2 } });
+      await client.until(isShown(1, 2));
+      const { gaps, places } = standings(client.received);
+      expect(gaps).to.deep.equal([]);
+      expect([...places.keys()]).to.deep.equal(["first", "second"]);
+    });
+  });
+});
