@@ -1,5 +1,6 @@
 import { expect } from "chai";
 import { connectClient, type TestClient } from "../support/client.js";
+import { failCommand } from "../support/failpoint.js";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
 import { freshDatabase, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
 import { type Subscriber, subscribe } from "../support/subscriber.js";
@@ -102,6 +103,36 @@ describe("a snapshot that is larger than what is kept of it", () => {
     expect(held).to.deep.equal(stored);
     expect(subscriber.faults).to.deep.equal([]);
     await subscriber.close();
+  });
+
+  it("is begun again, another way, when the database no longer has the moment that it is of", async function () {
+    this.timeout(60_000);
+    const exact = await startTestGateway({
+      mongo: database.uri,
+      interfaces: { items: { read: true } },
+      snapshots: { readConcern: "snapshot" },
+      history: { events: 1_000 },
+    });
+    const client = await connectClient(exact.websocketUrl, { protocols: ["tailgate.v1"] });
+    client.socket.on("message", () => {
+      // The rest waits for its reader, so that the database is asked for more after what follows.
+      if (client.received.filter(isType("snapshot")).length === 1) client.socket.pause();
+    });
+    client.socket.send(JSON.stringify({ type: "subscribe", id: 1, interface: "items" }));
+    await client.until(isType("snapshot"));
+    const snapshotTooOld = 239;
+    await failCommand(database.client, { times: 1 }, { failCommands: ["getMore"], errorCode: snapshotTooOld });
+    client.socket.resume();
+    await client.until(isType("ready"), 40_000);
+    const told = client.received.map(({ type, reason }) => reason ?? type).filter((each) => each !== "snapshot");
+    expect(told).to.deep.equal(["welcome", "too-far-behind", "ready"]);
+    const from = client.received.findIndex(isType("reset"));
+    const parts = client.received.slice(from).filter(isType("snapshot")) as unknown as Part[];
+    const ids = parts.flatMap(({ data }) => data.map((row) => (row as unknown as { id: number }).id));
+    const stored = await items().countDocuments();
+    expect([ids.length, new Set(ids).size]).to.deep.equal([stored, stored]);
+    await client.close();
+    await exact.stop();
   });
 });
 
