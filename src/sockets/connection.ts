@@ -22,6 +22,8 @@ export interface Connection extends Admitted {
   /** Messages that it may still send in the minute that ends at `minuteEnds`, on the monotonic clock in milliseconds. */
   messagesLeft: number;
   minuteEnds: number;
+  /** What may wait for it beyond the limit, in bytes: one message that is larger than that is no fault of its reader. */
+  allowedBytes: number;
 }
 
 export interface Refusal {
@@ -46,7 +48,8 @@ export function createConnection(admission: Admission, messagesLeft: number, min
   const isRefused = "refusal" in admission;
   const { mode, user, endsAt, views } = isRefused ? nobody : admission;
   // In full: V8 gives an object that is spread and then added to a hidden class of its own, which is larger than the object.
-  return { mode, user, endsAt, views, refusal: isRefused ? admission.refusal : undefined, messagesLeft, minuteEnds };
+  const refusal = isRefused ? admission.refusal : undefined;
+  return { mode, user, endsAt, views, refusal, messagesLeft, minuteEnds, allowedBytes: 0 };
 }
 
 const nobody: Admitted = { mode: "plain", user: null, endsAt: undefined, views: noViews };

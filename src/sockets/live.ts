@@ -40,7 +40,7 @@ export class LiveConnections {
   }
 
   drained(socket: Socket): void {
-    this.#live.get(socket)?.wake();
+    this.#live.get(socket)?.drain();
   }
 
   close(socket: Socket): void {
@@ -88,10 +88,16 @@ class LiveConnection implements SessionChannel {
     this.#socket = undefined;
     this.#stopTimer();
     this.session.close();
-    this.wake();
+    this.#wake();
   }
 
-  wake(): void {
+  /** Something has left. */
+  drain(): void {
+    if (this.#socket !== undefined && !this.isFull()) this.#socket.getUserData().connection.allowedBytes = 0;
+    this.#wake();
+  }
+
+  #wake(): void {
     const woken = this.#waiters;
     this.#waiters = undefined;
     for (const each of woken ?? []) each();
@@ -106,7 +112,11 @@ class LiveConnection implements SessionChannel {
   }
 
   send(text: string): void {
-    this.#socket?.send(text, false, false);
+    if (this.#socket === undefined) return;
+    this.#socket.send(text, false, false);
+    // Sent while there was room: that it alone is more than may wait must not end the connection, or it would never arrive.
+    if (text.length > this.#options.fullBytes)
+      this.#socket.getUserData().connection.allowedBytes = this.#socket.getBufferedAmount();
   }
 
   together(work: () => void): void {

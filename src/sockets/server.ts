@@ -32,6 +32,8 @@ import {
 
 /** What waits for a slow reader when the gateway stops gets this long to leave, in milliseconds. */
 const lingerMilliseconds = 1_000;
+/** A document of 16 MB, MongoDB's largest, as a message: written without loss it can be several times as long. */
+const largestMessageBytes = 128_000_000;
 /** Sockets that are ended in one turn of the event loop. */
 const endsPerTurn = 500;
 const minute = 60_000;
@@ -105,8 +107,8 @@ export function createSockets(options: SocketsOptions): Sockets {
     // uWebSockets pings a quiet peer in time, and closes it when nothing came back.
     idleTimeout: settings.limits.idleSeconds,
     sendPingsAutomatically: true,
-    // The sweep ends a slow reader long before uWebSockets would begin to drop its messages.
-    maxBackpressure: 4 * limitBytes,
+    // The sweep ends a slow reader long before uWebSockets would begin to drop its messages, the close frame among them.
+    maxBackpressure: 4 * limitBytes + largestMessageBytes,
     // Over this uWebSockets cuts the connection without a code, so that it is a last resort.
     maxPayloadLength: 16 * payloadBytes,
     upgrade,
@@ -142,7 +144,11 @@ export function createSockets(options: SocketsOptions): Sockets {
         end(socket, closeCodes.tooMany, `more than ${settings.limits.messagesPerMinute} messages a minute`);
       } else if (connection.mode === "live") live.receive(socket, message);
     },
-    drain: (socket) => live.drained(socket),
+    // A large message that is sent in this very handler, and does not leave whole, would stay: uWebSockets asks the system to be
+    // told when there is room, and then takes that back as it leaves the handler.
+    drain(socket) {
+      setImmediate(() => live.drained(socket));
+    },
     dropped(socket) {
       // Something was lost, so the connection can't go on. Touching the socket in this very handler crashes the process.
       setImmediate(() => {

@@ -31,7 +31,8 @@ export function createSweep(options: {
     publishedBytes = 0;
     for (const socket of options.sockets) {
       const buffered = socket.getBufferedAmount();
-      if (buffered > options.limitBytes) options.end(socket, buffered);
+      if (buffered <= options.limitBytes) continue;
+      if (buffered > options.limitBytes + socket.getUserData().connection.allowedBytes) options.end(socket, buffered);
     }
   }
 

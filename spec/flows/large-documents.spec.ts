@@ -1,0 +1,65 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect } from "chai";
+import { connectClient, type TestClient } from "../support/client.js";
+import { startTestGateway, type TestGateway } from "../support/gateway.js";
+import { freshDatabase, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
+
+type Item = { _id: number; n: number; text?: string };
+
+/** Over what may wait for a connection, and over what the buffers of its socket take. */
+const text = "x".repeat(12_000_000);
+/** Longer than the gateway lets a buffer go unlooked at. */
+const stalledMilliseconds = 1_500;
+
+describe("a document that is larger than what may wait for a connection", () => {
+  let server: OwnServer;
+  let database: SpecDatabase;
+  let gateway: TestGateway;
+  let witness: TestClient;
+  const items = () => database.db.collection<Item>("items");
+
+  before(async () => {
+    server = await startOwnServer();
+    database = await freshDatabase(server);
+    gateway = await startTestGateway({
+      mongo: database.uri,
+      interfaces: { items: { read: true }, ticks: { read: true } },
+    });
+    witness = await connectClient(`${gateway.websocketUrl}?interfaces=ticks`);
+  });
+  after(async () => {
+    await witness.close();
+    await gateway.stop();
+    await database.client.close();
+    await server.dispose();
+  });
+
+  /** Reads nothing for a while, after a message of the type has come, while others are sent messages. */
+  async function stall(client: TestClient): Promise<void> {
+    client.socket.pause();
+    for (const until = performance.now() + stalledMilliseconds; performance.now() < until; await sleep(50)) {
+      await database.db.collection("ticks").insertOne({});
+    }
+    client.socket.resume();
+  }
+
+  it("comes to a reader that takes its time, in a snapshot and in what was missed", async () => {
+    const open = () => connectClient(gateway.websocketUrl, { protocols: ["tailgate.v1"] });
+    const isReady = ({ type }: Record<string, unknown>): boolean => type === "ready";
+    await items().insertOne({ _id: 1, n: 0, text });
+    let client = await open();
+    client.socket.send(JSON.stringify({ type: "subscribe", id: 1, interface: "items" }));
+    await stall(client);
+    const { position: since, view } = (await client.until(isReady)).at(-1) as Record<string, unknown>;
+    await client.close();
+    await items().updateOne({ _id: 1 }, { $set: { n: 1 } });
+    await items().updateOne({ _id: 1 }, { $set: { n: 2 } });
+    client = await open();
+    client.socket.send(JSON.stringify({ type: "subscribe", id: 1, interface: "items", since, view }));
+    await stall(client);
+    await client.until(({ data }) => (data as Item | undefined)?.n === 2);
+    expect(client.received.find(isReady)).to.deep.include({ position: since, recovered: true });
+    expect(client.received.filter(({ operation }) => operation !== undefined)).to.have.lengthOf.at.least(2);
+    await client.close();
+  });
+});
