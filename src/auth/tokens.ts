@@ -73,7 +73,7 @@ export function isUser(claims: object): claims is User {
 export function identityOf(user: User): Identity {
   const { exp } = user;
   const ends = typeof exp === "number" && Number.isFinite(exp);
-  return { user, endsAt: ends ? performance.now() + exp * 1_000 - Date.now() : undefined };
+  return { user, endsAt: ends ? Math.ceil(performance.now() + exp * 1_000 - Date.now()) : undefined };
 }
 
 /**

@@ -112,6 +112,25 @@ export function parseMessage(text: string): ClientMessage {
   throw new RequestError(400, "bad-message", problems.join("; "), known.success ? { id: known.data } : {});
 }
 
+/** Texts that are shared; when there are more, they are forgotten, and from then on others are shared. */
+const mostSharedTexts = 1_000;
+const sharedTexts = new Map<string, string>();
+
+/**
+ * What a subscription keeps of the message that asked for it: a text is small beside what it says once parsed, and the many
+ * clients of one application, which ask for the same, share it.
+ *
+ * @returns the message as text, without where the client stood
+ */
+export function textOf({ since, view, ...asked }: SubscribeMessage): string {
+  const text = JSON.stringify(asked);
+  const shared = sharedTexts.get(text);
+  if (shared !== undefined) return shared;
+  if (sharedTexts.size >= mostSharedTexts) sharedTexts.clear();
+  sharedTexts.set(text, text);
+  return text;
+}
+
 /** @returns the text of an error message; `id` is null where the error is about no subscription. */
 export function errorMessage(id: SubscriptionId | null, error: RequestError, title: string): string {
   const { status, code, message } = error;

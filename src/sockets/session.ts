@@ -8,7 +8,7 @@ import { combineFilters, type Filter, parseFilter } from "../filter/parse.js";
 import { closeCodes, type ResetReason } from "../message.js";
 import type { Metrics } from "../metrics.js";
 import type { Channel } from "./channel.js";
-import { errorMessage, parseMessage, type SubscribeMessage, type SubscriptionId } from "./protocol.js";
+import { errorMessage, parseMessage, type SubscribeMessage, type SubscriptionId, textOf } from "./protocol.js";
 import { type Beginning, type Subscriber, Subscription, type SubscriptionOptions } from "./subscription.js";
 import { Subscriptions } from "./subscriptions.js";
 
@@ -92,7 +92,7 @@ export class Session implements Subscriber {
       if (message.type === "authenticate") return await this.#authenticate(message.token);
       if (this.#user === undefined)
         return channel.end(options.settings.auth.closeCode, "the first message has to be authenticate");
-      if (message.type === "subscribe") this.#subscribe(message, text);
+      if (message.type === "subscribe") this.#subscribe(message);
       else if (message.type === "unsubscribe") this.#unsubscribe(message.id);
       else this.#pong();
     } catch (error) {
@@ -145,8 +145,7 @@ export class Session implements Subscriber {
     }
   }
 
-  /** @param text - of the message */
-  #subscribe(message: SubscribeMessage, text: string): void {
+  #subscribe(message: SubscribeMessage): void {
     const { subscriptionsPerConnection } = this.options.settings.limits;
     const { id } = message;
     try {
@@ -156,7 +155,7 @@ export class Session implements Subscriber {
         const detail = `at most ${subscriptionsPerConnection} subscriptions a connection`;
         throw new RequestError(429, "too-many-subscriptions", detail);
       }
-      this.#begin(message, text, message);
+      this.#begin(message, textOf(message), message);
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
       this.#sendError(id, error);

@@ -49,7 +49,7 @@ export interface Beginning {
 export class Subscription {
   readonly id: SubscriptionId;
   readonly view: View;
-  /** The message that asked for it, as it came: a text is small beside what it says once parsed. */
+  /** The message that asked for it, from `textOf`. */
   readonly text: string;
   readonly #subscriber: Subscriber;
   /** Live when `ready` and all that was missed have been sent, and the topic has been joined. */
