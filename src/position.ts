@@ -41,6 +41,11 @@ export function parsePosition(text: string): Position | undefined {
   };
 }
 
+/** @returns the beginning of a position, its cluster time: of two, the greater one is later. */
+export function timeOfPosition(position: string): string {
+  return position.slice(0, 16);
+}
+
 function hex(value: number): string {
   return value.toString(16).padStart(8, "0");
 }

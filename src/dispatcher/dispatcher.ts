@@ -88,7 +88,14 @@ export interface DispatcherOptions {
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { interfaces, reader, metrics, log } = options;
   const stopping = new AbortController();
-  const views = new Views({ reader, log, signal: stopping.signal, ready: catchUp, overflowed: voidView });
+  const views = new Views({
+    reader,
+    head: () => head ?? "",
+    log,
+    signal: stopping.signal,
+    ready: catchUp,
+    overflowed: voidView,
+  });
   const traffic = createTraffic(metrics, interfaces, views);
   /** Views with deletes that wait for what follows them. */
   const waiting = new Set<View>();
@@ -119,6 +126,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       else change(event);
     }
     flush();
+    if (head !== undefined) views.moved(head);
     return index;
   }
 
@@ -256,6 +264,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       if (history.start === undefined || isLost) history.begin(position);
       isLost = false;
       if (head === undefined || position > head) head = position;
+      views.moved(head);
     },
     readRule,
     follow(names, user, format = "json") {

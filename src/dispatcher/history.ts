@@ -10,7 +10,7 @@ const bytesPerReset = 250;
  */
 export class History {
   readonly #limits: { events: number; bytes: number };
-  #events: StreamEvent[] = [];
+  #events: (StreamEvent | undefined)[] = [];
   /** Index of the oldest event that is kept; what lies before it is cut off now and then. */
   #first = 0;
   #bytes = 0;
@@ -75,6 +75,8 @@ export class History {
     const event = this.#events[this.#first] as StreamEvent;
     this.#bytes -= sizeOf(event);
     this.#start = event.position;
+    // The array is cut now and then; the event must not stay until then.
+    this.#events[this.#first] = undefined;
     this.#first += 1;
   }
 

@@ -4,8 +4,9 @@ import { type Database, decodeDocument, decoding } from "../database.js";
 import type { MatchOptions } from "../filter/compile.js";
 import type { Filter } from "../filter/parse.js";
 import type { Logger } from "../log.js";
-import { formatPosition, ordinals, type Position, parsePosition } from "../position.js";
+import { formatPosition, ordinals, type Position, parsePosition, timeOfPosition } from "../position.js";
 import { createTurns, type Turns } from "../turns.js";
+import { timeOf } from "../watcher/change.js";
 import type { Representation } from "./representation.js";
 
 /** How long the database may work for one batch of a snapshot, in milliseconds. */
@@ -28,6 +29,8 @@ export interface Rows {
   readonly cut: string;
   /** Whether no row is newer, either: all are of one moment in time. */
   readonly isExact: boolean;
+  /** What a row shows has happened by then: the beginning of a position, its time. To be asked for after the last row. */
+  readonly newest: string;
   readonly documents: AsyncIterable<StoredDocument>;
   close(): Promise<void>;
 }
@@ -51,8 +54,11 @@ export interface ViewReader {
   readonly matching: MatchOptions;
   /** Whether the server keeps an image of each document before a change. */
   hasImages(collection: string): Promise<boolean>;
-  /** The ids of the documents that match now. */
-  idsOf(collection: string, filter: Filter): Promise<unknown[]>;
+  /**
+   * The ids of the documents that match, at the head or a little later, and the time (as the beginning of a position) by which
+   * they do.
+   */
+  idsOf(collection: string, filter: Filter, head: string): Promise<{ ids: unknown[]; newest: string }>;
   /**
    * The documents that match, as far as a representation needs them.
    *
@@ -129,7 +135,8 @@ export function createViewReader(
       return undefined;
     }
     const cut = formatPosition({ ...position, ordinal: ordinals.after });
-    return { cut, isExact: true, documents: storedIn(cursor, turns), close: () => closing(cursor, session) };
+    const rows = { cut, isExact: true, newest: timeOfPosition(head), documents: storedIn(cursor, turns) };
+    return { ...rows, close: () => closing(cursor, session) };
   }
 
   async function readSeen(selection: Selection, head: string): Promise<Rows> {
@@ -138,7 +145,21 @@ export function createViewReader(
     const position = parsePosition(head);
     if (position !== undefined) session.advanceOperationTime(timestampOf(position));
     const cursor = find(selection, session, "majority");
-    return { cut: head, isExact: false, documents: storedIn(cursor, turns), close: () => closing(cursor, session) };
+    return {
+      cut: head,
+      isExact: false,
+      documents: storedIn(cursor, turns),
+      get newest() {
+        const { operationTime } = session;
+        return operationTime === undefined ? timeOfPosition(head) : timeOfPosition(positionAt(operationTime));
+      },
+      close: () => closing(cursor, session),
+    };
+  }
+
+  async function rowsOf(selection: Selection, head: string, asTheyCome = false): Promise<Rows> {
+    const isAtOnce = !asTheyCome && isExact(selection.collection);
+    return (isAtOnce ? await readAt(selection, head) : undefined) ?? readSeen(selection, head);
   }
 
   return {
@@ -155,17 +176,18 @@ export function createViewReader(
       known.catch(() => images.delete(collection));
       return known;
     },
-    async idsOf(collection, filter) {
-      const found = db
-        .collection(collection)
-        .find(filter.query, { ...decoding, projection: { _id: 1 }, readConcern: { level: "majority" } });
-      const documents = await turns.during(() => found.toArray());
-      return documents.map((document) => document._id);
+    async idsOf(collection, filter, head) {
+      const representation = { fields: [], format: "json" } as const;
+      const rows = await rowsOf({ collection, filter, representation }, head);
+      try {
+        const ids: unknown[] = [];
+        for await (const { document } of rows.documents) ids.push(document._id);
+        return { ids, newest: rows.newest };
+      } finally {
+        await rows.close();
+      }
     },
-    async rowsOf(selection, head, asTheyCome = false) {
-      const isAtOnce = !asTheyCome && isExact(selection.collection);
-      return (isAtOnce ? await readAt(selection, head) : undefined) ?? readSeen(selection, head);
-    },
+    rowsOf,
   };
 }
 
@@ -198,6 +220,10 @@ async function* storedIn(cursor: BatchCursor, turns: Turns): AsyncGenerator<Stor
 async function closing(cursor: { close(): Promise<void> }, session: ClientSession): Promise<void> {
   await cursor.close();
   await session.endSession();
+}
+
+function positionAt(time: Timestamp): string {
+  return formatPosition({ ...timeOf(time), ordinal: ordinals.before, tag: "" });
 }
 
 function timestampOf({ seconds, increment }: Position): Timestamp {

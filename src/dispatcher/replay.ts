@@ -1,8 +1,7 @@
 import type { ResetReason } from "../message.js";
 import type { Change, StreamEvent } from "../watcher/change.js";
-import { encodeValue } from "./json.js";
-import { overlaps } from "./representation.js";
-import type { View } from "./view.js";
+import { idKey } from "./id-key.js";
+import { touchesFilter, type View } from "./view.js";
 
 /** A message of a view, as it goes to those who are not on its topic yet. */
 export interface Frame {
@@ -14,7 +13,7 @@ export interface Frame {
 export type Audience =
   /** Who was away: pre-images tell, and where there is none, whether the change touched what the view's filter looks at. */
   | { readonly kind: "returning" }
-  /** Who just read the rows: those by their id, encoded, kept up to date; undefined where only the id of a row is known. */
+  /** Who just read the rows: those by the key of their id, kept up to date; undefined where only the id of a row is known. */
   | { readonly kind: "holding"; readonly isExact: boolean; readonly rows: Map<string, string | undefined> }
   /** Who just read more rows than there can be ids kept of: pre-images tell, for a collection that has them. */
   | { readonly kind: "joining"; readonly isExact: boolean };
@@ -127,14 +126,14 @@ export class Replay {
     const { after } = change;
     const is = after !== undefined && this.view.matches(after);
     if (!is) {
-      if (this.audience.kind === "holding") this.audience.rows.delete(encodeValue(change.id));
+      if (this.audience.kind === "holding") this.audience.rows.delete(idKey(change.id));
       if (was) this.#push("delete", change, `[${this.view.encodeId(change)}]`);
       return;
     }
     const { representation } = this.view;
     if (this.audience.kind === "holding") {
       const data = representation.encode(after, change.afterBytes);
-      const id = encodeValue(change.id);
+      const id = idKey(change.id);
       // The row may be as new as this change already.
       if (this.audience.rows.get(id) === data) return;
       this.audience.rows.set(id, data);
@@ -156,18 +155,17 @@ export class Replay {
    */
   #mustTell(change: Change): boolean {
     if (this.audience.kind !== "returning") return !this.audience.isExact;
-    const { filter } = this.view;
-    return filter !== undefined && touchesFilter(change, filter.paths);
+    return touchesFilter(change, this.view.filter);
   }
 
   #wasHeld(change: Change): boolean | "unknown" {
-    if (this.audience.kind === "holding") return this.audience.rows.has(encodeValue(change.id));
+    if (this.audience.kind === "holding") return this.audience.rows.has(idKey(change.id));
     if (change.operation === "insert") return false;
     const { filter } = this.view;
     if (filter === undefined) return true;
     if (change.before !== undefined) return this.view.matches(change.before);
     // What the filter looks at stayed as it was, so the document is where it was before.
-    const isKnown = change.hasAfter && change.touched !== undefined && !touchesFilter(change, filter.paths);
+    const isKnown = change.hasAfter && change.touched !== undefined && !touchesFilter(change, filter);
     return isKnown ? this.view.matches(change.after ?? {}) : "unknown";
   }
 
@@ -195,9 +193,4 @@ export interface Budget {
   /** All of them together. */
   readonly most: number;
   readonly mostEach: number;
-}
-
-/** A replacement touches everything. */
-function touchesFilter({ touched }: Change, paths: readonly string[]): boolean {
-  return touched?.some((path) => paths.some((looked) => overlaps(path, looked))) ?? true;
 }

@@ -1,6 +1,6 @@
 import type { Document } from "mongodb";
 import { turnOfTheEventLoop } from "../retry.js";
-import { encodeValue } from "./json.js";
+import { idKey } from "./id-key.js";
 import type { ViewReader } from "./reader.js";
 import { Replay } from "./replay.js";
 import type { Replays } from "./replays.js";
@@ -186,7 +186,7 @@ class Read {
         const row = this.#encode(document, bytes);
         if (row === undefined) continue;
         if (held.size < keptIds || shown !== undefined)
-          held.set(encodeValue(document._id), this.#bytes > keptBytes ? undefined : row);
+          held.set(idKey(document._id), this.#bytes > keptBytes ? undefined : row);
         else this.#replay.audience = { kind: "joining", isExact };
         part.push(row);
         inPart += row.length;

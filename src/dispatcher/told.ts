@@ -1,7 +1,7 @@
 import type { Document } from "mongodb";
 import { RequestError } from "../errors.js";
 import type { Operation } from "../message.js";
-import { encodeValue } from "./json.js";
+import { idKey } from "./id-key.js";
 import type { View } from "./view.js";
 
 /** What an application says has happened, though the database did not. */
@@ -18,7 +18,7 @@ export function dataOf(view: View, told: Told): string | undefined {
   if (told.operation !== "delete") {
     return view.matches(told.document) ? view.representation.encode(told.document) : undefined;
   }
-  const ids = told.ids.filter((id) => view.filter === undefined || view.shown?.has(encodeValue(id)));
+  const ids = told.ids.filter((id) => view.filter === undefined || view.shown?.has(idKey(id)));
   return ids.length === 0 ? undefined : `[${ids.map((id) => view.representation.encodeId(id)).join(",")}]`;
 }
 

@@ -1,10 +1,10 @@
 import type { Document } from "mongodb";
 import { equalityOf, indexKey, indexKeysAt } from "../filter/equality.js";
 import type { Change } from "../watcher/change.js";
-import { encodeValue } from "./json.js";
+import { idKey } from "./id-key.js";
 import type { View } from "./view.js";
 
-/** Encoded ids of the documents that a view shows. */
+/** Documents that a view shows, by the keys of their ids. */
 export interface ShownIds {
   has(id: string): boolean;
   add(id: string): void;
@@ -26,7 +26,7 @@ interface Bucket {
 export class ViewIndex {
   readonly #buckets = new Map<string, Bucket>();
   readonly #scanned = new Set<View>();
-  /** Of views that have no pre-images to go by: which of them show a document, by its encoded id. */
+  /** Of views that have no pre-images to go by: which of them show a document, by the key of its id. */
   readonly #shownBy = new Map<string, Set<View>>();
   /** Filtered views that have nothing but pre-images to go by. */
   readonly #needsImages = new Set<View>();
@@ -83,7 +83,7 @@ export class ViewIndex {
     if (!change.hasBefore && change.operation !== "insert") {
       // Where the document was before can't be looked up.
       for (const view of this.#needsImages) touched.add(view);
-      for (const view of this.#shownBy.get(encodeValue(change.id)) ?? []) touched.add(view);
+      for (const view of this.#shownBy.get(idKey(change.id)) ?? []) touched.add(view);
     }
     return touched;
   }

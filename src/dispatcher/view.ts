@@ -4,8 +4,8 @@ import { compileFilter, type MatchOptions } from "../filter/compile.js";
 import type { Filter } from "../filter/parse.js";
 import type { Operation } from "../message.js";
 import type { Change } from "../watcher/change.js";
-import { encodeValue } from "./json.js";
-import type { Representation } from "./representation.js";
+import { idKey } from "./id-key.js";
+import { overlaps, type Representation } from "./representation.js";
 import type { ShownIds } from "./view-index.js";
 
 /** Ids in one delete message: a message of this many ObjectIds has some 27 KB. */
@@ -141,20 +141,20 @@ export class View {
   #wasShown(change: Change): boolean {
     if (change.operation === "insert") return false;
     if (this.filter === undefined) return true;
-    if (this.shown !== undefined) return this.shown.has(encodeValue(change.id));
+    if (this.shown !== undefined) return this.shown.has(idKey(change.id));
     if (change.before !== undefined) return this.matches(change.before);
     throw new MembershipUnknownError();
   }
 
   /**
-   * What a look-up did not find has been removed, and leaves now; its own delete is still to come, and is told as well, and so is
-   * what happened in between: who came meanwhile from another gateway may hold the document, for that one had looked it up
-   * before it was gone.
+   * Only what a change itself says counts, not what its look-up saw of later ones, for those are still to come and are told then as
+   * well: who came meanwhile from another gateway may hold other documents than who was here. So a change that did not touch
+   * what the filter looks at leaves its document where it was, and one that was not found any more leaves with its own delete.
    */
   #remember(change: Change, is: boolean): void {
-    if (this.shown === undefined) return;
-    if (is) this.shown.add(encodeValue(change.id));
-    else if (change.hasAfter || change.operation === "delete") this.shown.delete(encodeValue(change.id));
+    if (this.shown === undefined || !touchesFilter(change, this.filter)) return;
+    if (is) this.shown.add(idKey(change.id));
+    else if (change.hasAfter || change.operation === "delete") this.shown.delete(idKey(change.id));
   }
 
   /** @returns the messages that the effect completes: deletes that came before it, and its own unless it is a delete. */
@@ -206,6 +206,13 @@ export class View {
     this.#deletes = undefined;
     this.shown?.clear();
   }
+}
+
+/** @returns whether the change can have moved its document into what the filter selects, or out of it */
+export function touchesFilter({ touched }: Change, filter: Filter | undefined): boolean {
+  if (filter === undefined) return false;
+  // A replacement touches everything.
+  return touched?.some((path) => filter.paths.some((looked) => overlaps(path, looked))) ?? true;
 }
 
 function all(): boolean {

@@ -1,9 +1,10 @@
 import type { InterfaceSettings } from "../config/settings.js";
 import type { Filter } from "../filter/parse.js";
 import type { Logger } from "../log.js";
+import { timeOfPosition } from "../position.js";
 import { createBackoff, sleep } from "../retry.js";
 import type { Change } from "../watcher/change.js";
-import { encodeValue } from "./json.js";
+import { idKey } from "./id-key.js";
 import type { ViewReader } from "./reader.js";
 import type { Representation } from "./representation.js";
 import { View, viewId } from "./view.js";
@@ -20,6 +21,8 @@ interface Preparation {
 
 export interface ViewsOptions {
   reader: ViewReader;
+  /** The place up to which everything has been dispatched. */
+  head: () => string;
   log: Logger;
   signal: AbortSignal;
   /** A view is ready: the changes that came meanwhile are to be applied to it. */
@@ -30,8 +33,8 @@ export interface ViewsOptions {
 
 /**
  * All views, shared by those who see the same. A filtered view is prepared first: where the server keeps no pre-images, the
- * ids that it shows are read. Whatever changes meanwhile waits, in order; what was read is at least as new as the moment at
- * which the view was made, and applying the changes since then again does no harm.
+ * ids that it shows are read. Whatever changes meanwhile waits, in order, until the stream has reached what was read: a document
+ * that has left since would else leave unnoticed. Applying those changes again does no harm.
  */
 export class Views {
   readonly #byId = new Map<string, View>();
@@ -39,6 +42,8 @@ export class Views {
   readonly #preparations = new Map<string, Set<Preparation>>();
   /** Collections of which an image was missing, whatever their options say. */
   readonly #blind = new Set<string>();
+  /** Those who wait for the head to reach a time. */
+  readonly #behind = new Set<{ readonly time: string; readonly reached: () => void }>();
   readonly #options: ViewsOptions;
 
   constructor(options: ViewsOptions) {
@@ -74,6 +79,17 @@ export class Views {
     const preparations = this.#preparations.get(change.collection);
     if (preparations !== undefined) for (const preparation of preparations) this.#wait(preparation, change);
     return this.#indexes.get(change.collection)?.touchedBy(change) ?? [];
+  }
+
+  /** The head has moved. */
+  moved(head: string): void {
+    if (this.#behind.size === 0) return;
+    const time = timeOfPosition(head);
+    for (const waiting of this.#behind) {
+      if (waiting.time > time) continue;
+      this.#behind.delete(waiting);
+      waiting.reached();
+    }
   }
 
   /** Remembers that images of the collection can't be relied on: its views keep what they show from now on. */
@@ -113,6 +129,15 @@ export class Views {
     this.#options.overflowed(preparation.view);
   }
 
+  /** @returns the ids of the documents that it shows, once the stream has reached what they are of */
+  async #idsOf(view: View, filter: Filter): Promise<readonly unknown[]> {
+    const { reader, head } = this.#options;
+    const { ids, newest } = await reader.idsOf(view.collection, filter, head());
+    if (newest > timeOfPosition(head()))
+      await new Promise<void>((reached) => this.#behind.add({ time: newest, reached }));
+    return ids;
+  }
+
   #beginPreparation(view: View, filter: Filter): void {
     view.isPrepared = false;
     view.prepared = this.#prepare(view, filter).then(() => view.setPrepared());
@@ -124,11 +149,11 @@ export class Views {
     const others = this.#preparations.get(view.collection) ?? new Set<Preparation>();
     this.#preparations.set(view.collection, others.add(preparation));
     const backoff = createBackoff({ baseMilliseconds: 500, maxMilliseconds: 10_000, floorMilliseconds: 100 });
-    let ids: unknown[] | "not needed" | undefined;
+    let ids: readonly unknown[] | "not needed" | undefined;
     while (ids === undefined && this.#byId.get(view.id) === view && !signal.aborted) {
       try {
         const hasImages = !this.#blind.has(view.collection) && (await reader.hasImages(view.collection));
-        ids = hasImages ? "not needed" : await reader.idsOf(view.collection, filter);
+        ids = hasImages ? "not needed" : await this.#idsOf(view, filter);
       } catch (error) {
         log.warn({ err: error, interface: view.interfaceName }, "view not prepared yet");
         await sleep(backoff.next(), signal);
@@ -139,7 +164,7 @@ export class Views {
     const index = this.#indexOf(view.collection);
     if (ids !== "not needed") {
       view.shown = index.shownBy(view);
-      for (const id of ids) view.shown.add(encodeValue(id));
+      for (const id of ids) view.shown.add(idKey(id));
     }
     index.add(view);
     this.#options.ready(view, preparation.pending);

@@ -27,7 +27,7 @@ export function createExpiry(end: (socket: Socket) => void): Expiry {
   const timer = setInterval(() => {
     const due: Socket[] = [];
     for (const now = second(); next <= now; next++) {
-      due.push(...(bySecond.get(next) ?? []));
+      for (const socket of bySecond.get(next) ?? []) due.push(socket);
       bySecond.delete(next);
     }
     if (due.length > 0) void endAll(due);

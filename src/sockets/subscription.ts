@@ -6,7 +6,7 @@ import type { View } from "../dispatcher/view.js";
 import { RequestError } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { ResetReason } from "../message.js";
-import { parsePosition } from "../position.js";
+import { parsePosition, timeOfPosition } from "../position.js";
 import { sleep } from "../retry.js";
 import type { Channel } from "./channel.js";
 import { readInTurn, replayInTurn } from "./in-turn.js";
@@ -135,7 +135,7 @@ export class Subscription {
   async #reached(position: string): Promise<boolean> {
     const deadline = performance.now() + aheadMilliseconds;
     // Only the time: an exact snapshot stands after all that has its time, and those who were there are passed over.
-    while (position.slice(0, 16) > (this.#options.dispatcher.head ?? "").slice(0, 16)) {
+    while (timeOfPosition(position) > timeOfPosition(this.#options.dispatcher.head ?? "")) {
       const isLater = performance.now() > deadline || position.slice(24) !== this.#options.dispatcher.head?.slice(24);
       if (isLater || this.#hasEnded) return false;
       await sleep(20);
