@@ -1,4 +1,6 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "chai";
+import { signed } from "../auth/issuer.js";
 import { connectClient, type TestClient } from "../support/client.js";
 import { eventually, metricOf } from "../support/eventually.js";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
@@ -11,23 +13,33 @@ type Message = Record<string, unknown>;
 /** More than the buffers of a connection take, on both sides. */
 const missedMegabytes = 20;
 const text = "x".repeat(100_000);
+const secret = "a-secret-of-at-least-32-characters";
 
-/** Where each subscription of one connection stands, as the protocol says, and what it would take for a gap. */
-function standings(messages: readonly Message[]): { places: Map<unknown, string>; gaps: Message[] } {
+/** Where each subscription of one connection stands, as the protocol says, what it took, and what it would take for a gap. */
+function standings(messages: readonly Message[]): {
+  places: Map<unknown, string>;
+  gaps: Message[];
+  taken: { id: unknown; data: unknown }[];
+} {
   const places = new Map<unknown, string>();
   const gaps: Message[] = [];
+  const taken: { id: unknown; data: unknown }[] = [];
   for (const message of messages) {
     const { type, id, position, previous } = message as Record<string, string>;
     if (type === "ready") places.set(id, position as string);
     if (type === "reset" || type === "unsubscribed") places.delete(id);
+    if (type === "pong" || type === "progress") {
+      for (const [each, place] of places) if ((position as string) > place) places.set(each, position as string);
+    }
     if (type !== undefined) continue;
     for (const [each, place] of places) {
       if ((position as string) <= place) continue;
       if ((previous as string) > place) gaps.push({ id: each, place, ...message });
       places.set(each, position as string);
+      taken.push({ id: each, data: message.data });
     }
   }
-  return { places, gaps };
+  return { places, gaps, taken };
 }
 
 describe("a view that several subscriptions share", () => {
@@ -81,6 +93,63 @@ describe("a view that several subscriptions share", () => {
     await stays.until((rows) => rows.get("1")?.n === 1, 5_000);
     expect([stays.resets, stays.faults]).to.deep.equal([[], []]);
     await stays.close();
+  });
+
+  it("is joined by a slow reader while it changes, once and for all", async () => {
+    await insertMuch();
+    const client = await connectClient(gateway.websocketUrl, { protocols: ["tailgate.v1"] });
+    client.socket.send(JSON.stringify({ type: "subscribe", id: 1, interface: "items" }));
+    let isWriting = true;
+    const writing = (async () => {
+      for (let n = 1; isWriting; n++) await items().updateOne({ _id: 100 + (n % 200) }, { $set: { n } });
+    })();
+    // Of what it reads a part leaves at a time; behind the rows, the changes have to wait for it, too.
+    for (let turns = 0; !client.received.some(({ type }) => type === "ready") || turns < 20; turns++) {
+      client.socket.pause();
+      await sleep(50);
+      client.socket.resume();
+      await sleep(10);
+    }
+    isWriting = false;
+    await writing;
+    await items().updateOne({ _id: 1 }, { $set: { n: -1 } });
+    await client.until(({ data }) => (data as { n?: number } | undefined)?.n === -1);
+    expect(client.received.filter(({ type }) => type === "reset")).to.deep.equal([]);
+    expect(standings(client.received).gaps).to.deep.equal([]);
+    await client.close();
+  });
+
+  it("begins anew for the others although a rule of the application fails for one", async () => {
+    let isBroken = false;
+    const ruled = await startTestGateway({
+      mongo: database.uri,
+      interfaces: {
+        items: {
+          read(user) {
+            if (isBroken && user?.sub === "b") throw new Error("a rule that fails");
+            return true;
+          },
+        },
+      },
+      auth: { jwt: { secret } },
+    });
+    const clients = await Promise.all(
+      ["a", "b", "c"].map(async (sub) => {
+        const headers = { authorization: `Bearer ${await signed(secret, { sub })}` };
+        const client = await connectClient(ruled.websocketUrl, { protocols: ["tailgate.v1"], headers });
+        client.socket.send(JSON.stringify({ type: "subscribe", id: 1, interface: "items" }));
+        await client.until(({ type }) => type === "ready");
+        return client;
+      }),
+    );
+    isBroken = true;
+    await items().drop();
+    for (const [index, client] of clients.entries()) {
+      const told = (await client.until(({ type }) => type === "ready" || type === "error")).map(({ type }) => type);
+      expect(told).to.deep.equal(index === 1 ? ["error"] : ["reset", "snapshot", "ready"]);
+      await client.close();
+    }
+    await ruled.stop();
   });
 
   describe("on one connection", () => {
@@ -140,12 +209,16 @@ describe("a view that several subscriptions share", () => {
         await items().updateOne({ _id: 1 }, { $set: { n: 1 } });
         await witness.until((rows) => rows.get("1")?.n === 1);
         if (what === "is ended") send({ type: "unsubscribe", id: "second" });
+        // Asked for in the middle of it, how far all is complete: no further than the first has been told.
+        send({ type: "ping" });
         client.socket.resume();
         await client.until(isShown(1, 1));
         await items().updateOne({ _id: 1 }, { $set: { n: 2 } });
         await client.until(isShown(1, 2));
-        const { gaps, places } = standings(client.received);
+        const { gaps, places, taken } = standings(client.received);
         expect(gaps).to.deep.equal([]);
+        expect(taken.some(({ id, data }) => id === "first" && isShown(1, 1)({ data }))).to.equal(true);
+        expect(client.received.filter(({ type }) => type === "pong")).to.have.lengthOf(1);
         expect([...places.keys()]).to.deep.equal(what === "is ended" ? ["first"] : ["first", "second"]);
         expect(client.received.filter(({ type }) => type === "reset")).to.deep.equal([]);
         await witness.close();

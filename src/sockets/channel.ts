@@ -20,6 +20,8 @@ export interface Channel {
    * @param hasAll - whether it had all that the topic carried meanwhile; else those who followed it begin anew
    */
   endReplay(view: View, hasAll: boolean): void;
+  /** Whether a replay of any view is on its way. */
+  readonly isReplaying: boolean;
   /** Whether a subscription follows the view's topic, or the replay in its place. */
   isFollowed(view: View): boolean;
   /** Joins the topic of a view, or one more time; `detach` undoes one. */

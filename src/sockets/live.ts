@@ -149,7 +149,11 @@ class LiveConnection implements SessionChannel {
 
   endReplay(view: View, hasAll: boolean): void {
     this.#change(view, () => ({ isReplaying: false }));
-    if (!hasAll && this.isFollowed(view)) this.session.reset(new Set([view]), "too-far-behind");
+    if (!hasAll) this.session.restart(view);
+  }
+
+  get isReplaying(): boolean {
+    return this.#topics.isReplaying;
   }
 
   isFollowed(view: View): boolean {

@@ -65,8 +65,14 @@ export class Session implements Subscriber {
   /** The views are void: what the client holds of them is, too. */
   reset(views: ReadonlySet<View>, reason: ResetReason): void {
     for (const subscription of this.#subscriptions) {
-      if (views.has(subscription.view))
-        this.#again(subscription, (asked) => this.#begin(asked, subscription.text, {}, reason));
+      if (views.has(subscription.view)) this.#beginAgain(subscription, reason);
+    }
+  }
+
+  /** Begins those anew that followed the view and may have missed something of it. Who is still joining gets all by itself. */
+  restart(view: View): void {
+    for (const subscription of this.#subscriptions) {
+      if (subscription.view === view && !subscription.isJoining) this.#beginAgain(subscription, "too-far-behind");
     }
   }
 
@@ -134,14 +140,18 @@ export class Session implements Subscriber {
     if (!isSame) this.#begin(asked, subscription.text, {}, "rule-changed");
   }
 
-  /** Does something with what the subscription was asked with; an error ends it. */
+  #beginAgain(subscription: Subscription, reason: ResetReason): void {
+    this.#again(subscription, (asked) => this.#begin(asked, subscription.text, {}, reason));
+  }
+
+  /** Does something with what the subscription was asked with; an error, also one of an application's rule, ends it alone. */
   #again(subscription: Subscription, work: (asked: SubscribeMessage) => void): void {
     try {
       const message = parseMessage(subscription.text);
       if (message.type === "subscribe") work(message);
     } catch (error) {
-      if (!(error instanceof RequestError)) throw error;
-      this.failed(subscription, error);
+      if (!(error instanceof RequestError)) this.options.log.error({ err: error }, "subscription failed");
+      this.failed(subscription, error instanceof RequestError ? error : internalError(error));
     }
   }
 
@@ -198,7 +208,9 @@ export class Session implements Subscriber {
     this.channel.send(JSON.stringify({ type: "unsubscribed", id }));
   }
 
+  /** Then not all views are complete: also where one is replayed for the others after the one that asked for it has ended. */
   get #isJoining(): boolean {
+    if (this.channel.isReplaying) return true;
     for (const subscription of this.#subscriptions) if (subscription.isJoining) return true;
     return false;
   }
@@ -224,6 +236,10 @@ export class Session implements Subscriber {
   #sendError(id: SubscriptionId | null, error: RequestError): void {
     if (!this.#isClosed) this.channel.send(errorMessage(id, error, STATUS_CODES[error.status] ?? "Error"));
   }
+}
+
+function internalError(cause: unknown): RequestError {
+  return new RequestError(500, "internal", "the subscription failed; subscribe again", {}, { cause });
 }
 
 function allowing(allowedPaths: readonly string[] | undefined): { allowedPaths?: readonly string[] } {

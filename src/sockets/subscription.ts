@@ -231,8 +231,9 @@ export class Subscription {
       next = this.#sendFrames(replay.frames, next, next === first ? from : undefined);
       if (next === replay.frames.length && hasAll) {
         this.#closeGap(next === first ? from : (replay.frames[next - 1]?.position ?? from));
-        if (!this.#hasEnded) this.#attach();
+        // The others first: this one has all.
         end(!replay.isOfRowsAlone);
+        if (!this.#hasEnded) this.#attach();
         return "joined";
       }
       while (this.#channel.isFull() && !this.#isOver) await this.#channel.drained();

@@ -34,6 +34,12 @@ export class Topics {
     return this.#of(view).subscriptions > 0;
   }
 
+  /** Whether what was missed of any view is being sent. */
+  get isReplaying(): boolean {
+    for (const { isReplaying } of this.#others?.values() ?? []) if (isReplaying) return true;
+    return false;
+  }
+
   #of(view: View): Followers {
     return view === this.#only ? one : (this.#others?.get(view) ?? none);
   }
