@@ -62,4 +62,17 @@ describe("a document that is larger than what may wait for a connection", () => 
     expect(client.received.filter(({ operation }) => operation !== undefined)).to.have.lengthOf.at.least(2);
     await client.close();
   });
+
+  it("comes as a change to readers that take their time, in both modes", async () => {
+    const plain = await connectClient(`${gateway.websocketUrl}?interfaces=items`);
+    const live = await connectClient(gateway.websocketUrl, { protocols: ["tailgate.v1"] });
+    live.socket.send(JSON.stringify({ type: "subscribe", id: 1, interface: "items", snapshot: false }));
+    await live.until(({ type }) => type === "ready");
+    await items().insertOne({ _id: 2, n: 0, text });
+    await Promise.all([stall(plain), stall(live)]);
+    for (const client of [plain, live]) {
+      await client.until(({ data }) => (data as { id?: number } | undefined)?.id === 2);
+      await client.close();
+    }
+  });
 });

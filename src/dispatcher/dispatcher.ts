@@ -84,6 +84,10 @@ export interface DispatcherOptions {
   metrics: Metrics;
 }
 
+/** How long a batch may keep the event loop from others in one turn, in milliseconds, and after how many events that is looked at. */
+const millisecondsPerTurn = 20;
+const eventsPerLook = 16;
+
 /** Decides which views each change touches, encodes it once for each, and publishes it. */
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { interfaces, reader, metrics, log } = options;
@@ -94,7 +98,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     log,
     signal: stopping.signal,
     ready: catchUp,
-    overflowed: voidView,
+    overflowed: (view) => unknown.add(view),
   });
   const traffic = createTraffic(metrics, interfaces, views);
   /** Views with deletes that wait for what follows them. */
@@ -113,12 +117,17 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   });
   let head: string | undefined;
   let isLost = false;
+  /** Views of which it can't be told any more what they show. */
+  const unknown = new Set<View>();
 
   /** The data path's second hop. Nothing is awaited here: all that a batch publishes leaves in as few turns as it can. */
   function dispatchBatch(events: readonly StreamEvent[], from: number): number {
     publishedThisTurn = 0;
     let index = from;
+    const ends = performance.now() + millisecondsPerTurn;
     while (index < events.length && publishedThisTurn < options.bytesPerTurn) {
+      // Many views may have to look at changes that none of them shows.
+      if (index % eventsPerLook === 0 && index > from && performance.now() > ends) break;
       const event = events[index++] as StreamEvent;
       history.push(event);
       head = event.position;
@@ -140,6 +149,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     } catch (error) {
       quarantine(error, event);
     }
+    voidUnknown();
     event.forget();
   }
 
@@ -152,7 +162,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     } catch (error) {
       if (error instanceof MembershipUnknownError) {
         views.distrustImages(view.collection);
-        voidView(view);
+        unknown.add(view);
         return;
       }
       quarantine(error, event, view.interfaceName);
@@ -169,6 +179,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     for (const event of pending) {
       if (view.isVoid) break;
       apply(view, event);
+      event.forget();
+      voidUnknown();
     }
     flush();
   }
@@ -203,8 +215,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     voidViews(new Set([...views].filter(isMeant)), event.reason);
   }
 
-  function voidView(view: View): void {
-    voidViews(new Set([view]), "membership-unknown");
+  /** All together: each time that views are void, every connection is looked at. */
+  function voidUnknown(): void {
+    if (unknown.size === 0) return;
+    const affected = new Set(unknown);
+    unknown.clear();
+    voidViews(affected, "membership-unknown");
   }
 
   /** Its connections begin again, with a view that is made anew. */

@@ -55,9 +55,11 @@ export class View {
   readonly representation: Representation;
   readonly filter: Filter | undefined;
   readonly matches: (document: Document) => boolean;
-  /** Resolves when it knows what it shows: from then on its audience gets every change. */
-  prepared: Promise<void> = settled;
+  /** It knows what it shows: from then on its audience gets every change. */
   isPrepared = true;
+  /** Resolves when it is prepared, or void, or can't be prepared for now. */
+  prepared: Promise<void> = settled;
+  #decided = (): void => {};
   /** Set when all that its audience holds is void: a connection that had not opened yet begins again, too. */
   isVoid = false;
   /** Connections on the plain topic, and on the other. */
@@ -194,10 +196,27 @@ export class View {
     return `${message.slice(0, -previousTail.length)}${previous}"}`;
   }
 
+  /** Who comes from now on waits. */
+  beginPreparation(): void {
+    this.isPrepared = false;
+    this.prepared = new Promise((resolve) => {
+      this.#decided = resolve;
+    });
+  }
+
   /** It knows what it shows, or is void: nobody has to wait for it any more. */
   setPrepared(): void {
+    const decided = this.#decided;
     this.isPrepared = true;
     this.prepared = settled;
+    decided();
+  }
+
+  /** Who has waited is told so; it is tried again, for who comes from now on. */
+  failPreparation(): void {
+    const decided = this.#decided;
+    this.beginPreparation();
+    decided();
   }
 
   /** Ends the view: all that its audience holds is void. */

@@ -13,6 +13,9 @@ import { ViewIndex } from "./view-index.js";
 /** Changes that may wait for a view that is being prepared; more than that and its audience starts again. */
 const pendingChanges = 100_000;
 
+/** How long those who want a view wait while what it shows can't be read, in milliseconds, before they are told so. */
+const patienceMilliseconds = 5_000;
+
 /** A filtered view that does not yet know what it shows, and the changes that wait for it. */
 interface Preparation {
   readonly view: View;
@@ -139,8 +142,8 @@ export class Views {
   }
 
   #beginPreparation(view: View, filter: Filter): void {
-    view.isPrepared = false;
-    view.prepared = this.#prepare(view, filter).then(() => view.setPrepared());
+    view.beginPreparation();
+    void this.#prepare(view, filter).then(() => view.setPrepared());
   }
 
   async #prepare(view: View, filter: Filter): Promise<void> {
@@ -149,6 +152,7 @@ export class Views {
     const others = this.#preparations.get(view.collection) ?? new Set<Preparation>();
     this.#preparations.set(view.collection, others.add(preparation));
     const backoff = createBackoff({ baseMilliseconds: 500, maxMilliseconds: 10_000, floorMilliseconds: 100 });
+    const patience = performance.now() + patienceMilliseconds;
     let ids: readonly unknown[] | "not needed" | undefined;
     while (ids === undefined && this.#byId.get(view.id) === view && !signal.aborted) {
       try {
@@ -156,6 +160,7 @@ export class Views {
         ids = hasImages ? "not needed" : await this.#idsOf(view, filter);
       } catch (error) {
         log.warn({ err: error, interface: view.interfaceName }, "view not prepared yet");
+        if (performance.now() > patience) view.failPreparation();
         await sleep(backoff.next(), signal);
       }
     }

@@ -205,7 +205,8 @@ export function createSockets(options: SocketsOptions): Sockets {
         if (aborted) return dispatcher.leave(connection.views);
         views = connection.views;
         await Promise.all(views.map((view) => view.prepared));
-        if (!aborted) anchor.corked(() => open(connection));
+        const isPrepared = views.every((view) => view.isPrepared);
+        if (!aborted) anchor.corked(() => open(isPrepared ? connection : { ...connection, refusal: unavailable }));
       })
       .catch((error: unknown) => {
         log.error({ err: error }, "connection not opened");
@@ -277,6 +278,7 @@ export function createSockets(options: SocketsOptions): Sockets {
 }
 
 const knownCodes = new Set<number>([1000, 1005, 1006, ...Object.values(closeCodes)]);
+const unavailable = { code: closeCodes.internal, reason: "the database is not available" };
 const stoppingReason = "the gateway is stopping";
 const stoppingAdmission: Admission = { refusal: { code: closeCodes.goingAway, reason: stoppingReason } };
 

@@ -72,6 +72,7 @@ export class Subscription {
       if (reset !== undefined) this.#sendReset(reset);
       await this.view.prepared;
       if (this.#hasEnded) return;
+      if (!this.view.isPrepared) throw unavailable();
       if (beginning.since !== undefined) await this.#resumeOrRead(beginning.since, beginning.view);
       else if (beginning.snapshot === false) this.#followFromNow();
       else await this.#readUntilJoined();
@@ -308,7 +309,7 @@ export class Subscription {
   }
 }
 
-function unavailable(error: unknown): RequestError {
+function unavailable(error?: unknown): RequestError {
   return new RequestError(
     503,
     "database-unavailable",

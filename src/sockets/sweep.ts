@@ -2,6 +2,8 @@ import type { Socket } from "./connection.js";
 
 /** How often the sweep may run, in milliseconds. */
 const interval = 20;
+/** How long a reader may take for one message that is larger than what may wait for it, in milliseconds. */
+const largeMilliseconds = 30_000;
 /** With less than a whole share published, how long what is there may go unlooked at, in milliseconds. */
 const patience = 500;
 
@@ -25,13 +27,18 @@ export function createSweep(options: {
   let last = performance.now();
   let isStopped = false;
   let isSoon = false;
+  /** The largest message that has been published lately. */
+  let large = { bytes: 0, until: 0 };
 
   function look(): void {
     last = performance.now();
     publishedBytes = 0;
+    const now = performance.now();
+    // That a single message is more than may wait is no fault of who reads it.
+    const allowedBytes = options.limitBytes + (now < large.until ? large.bytes : 0);
     for (const socket of options.sockets) {
       const buffered = socket.getBufferedAmount();
-      if (buffered <= options.limitBytes) continue;
+      if (buffered <= allowedBytes) continue;
       if (buffered > options.limitBytes + socket.getUserData().connection.allowedBytes) options.end(socket, buffered);
     }
   }
@@ -44,6 +51,10 @@ export function createSweep(options: {
   return {
     published(bytes) {
       publishedBytes += bytes;
+      if (bytes > options.limitBytes / 2) {
+        const now = performance.now();
+        large = { bytes: now < large.until ? Math.max(bytes, large.bytes) : bytes, until: now + largeMilliseconds };
+      }
       // A burst can publish several times the limit before the timer comes round, and then messages would be dropped.
       if (publishedBytes < options.limitBytes || isSoon) return;
       isSoon = true;
