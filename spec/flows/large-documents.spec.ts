@@ -34,9 +34,10 @@ describe("a document that is larger than what may wait for a connection", () => 
     await server.dispose();
   });
 
-  /** Reads nothing for a while, after a message of the type has come, while others are sent messages. */
-  async function stall(client: TestClient): Promise<void> {
+  /** Reads nothing for a while, while others are sent messages. */
+  async function stall(client: TestClient, meanwhile?: () => Promise<unknown>): Promise<void> {
     client.socket.pause();
+    await meanwhile?.();
     for (const until = performance.now() + stalledMilliseconds; performance.now() < until; await sleep(50)) {
       await database.db.collection("ticks").insertOne({});
     }
@@ -68,10 +69,12 @@ describe("a document that is larger than what may wait for a connection", () => 
     const live = await connectClient(gateway.websocketUrl, { protocols: ["tailgate.v1"] });
     live.socket.send(JSON.stringify({ type: "subscribe", id: 1, interface: "items", snapshot: false }));
     await live.until(({ type }) => type === "ready");
-    await items().insertOne({ _id: 2, n: 0, text });
-    await Promise.all([stall(plain), stall(live)]);
+    const inserting = () => items().insertOne({ _id: 2, n: 0, text });
+    await Promise.all([stall(plain), stall(live, inserting)]);
+    await items().insertOne({ _id: 3, n: 0 });
+    // A reader that is too slow is sent what was there before its end, so the large one alone would prove nothing.
     for (const client of [plain, live]) {
-      await client.until(({ data }) => (data as { id?: number } | undefined)?.id === 2);
+      await client.until(({ data }) => (data as { id?: number } | undefined)?.id === 3);
       await client.close();
     }
   });

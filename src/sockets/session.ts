@@ -137,11 +137,11 @@ export class Session implements Subscriber {
     const view = this.#hold(asked);
     const isSame = view === subscription.view;
     this.options.dispatcher.release(view);
-    if (!isSame) this.#begin(asked, subscription.text, {}, "rule-changed");
+    if (!isSame) this.#begin(asked, {}, "rule-changed");
   }
 
   #beginAgain(subscription: Subscription, reason: ResetReason): void {
-    this.#again(subscription, (asked) => this.#begin(asked, subscription.text, {}, reason));
+    this.#again(subscription, (asked) => this.#begin(asked, {}, reason));
   }
 
   /** Does something with what the subscription was asked with; an error, also one of an application's rule, ends it alone. */
@@ -165,18 +165,18 @@ export class Session implements Subscriber {
         const detail = `at most ${subscriptionsPerConnection} subscriptions a connection`;
         throw new RequestError(429, "too-many-subscriptions", detail);
       }
-      this.#begin(message, textOf(message), message);
+      this.#begin(message, message);
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
       this.#sendError(id, error);
     }
   }
 
-  #begin(asked: SubscribeMessage, text: string, beginning: Beginning, reset?: ResetReason): void {
+  #begin(asked: SubscribeMessage, beginning: Beginning, reset?: ResetReason): void {
     const view = this.#hold(asked);
     const before = this.#subscriptions.get(asked.id);
     if (before !== undefined) this.#end(before);
-    const subscription = new Subscription(this, asked.id, view, text);
+    const subscription = new Subscription(this, asked.id, view, textOf(asked));
     this.#subscriptions.add(subscription);
     this.options.metrics.subscriptions.inc();
     void subscription.begin(beginning, reset);
