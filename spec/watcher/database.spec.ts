@@ -139,8 +139,9 @@ describe("the watcher and its database", () => {
       await writes;
       const messages = await connection.until((message) => (message.data as { id?: string }).id === "stays", 30_000);
       // Once for all that come in one batch of the stream, and again where another brings the delete itself.
-      expect(messages.slice(0, -1)).to.not.deep.equal([]);
-      for (const message of messages.slice(0, -1))
+      const deletes = messages.filter(({ operation }) => operation === "delete");
+      expect(deletes).to.have.lengthOf.at.least(1);
+      for (const message of deletes)
         expect(message).to.deep.equal({ interface: "items", operation: "delete", data: ["x"] });
       expect(messages.at(-1)).to.deep.equal({ interface: "items", operation: "update", data: { id: "stays", n: 1 } });
     }).timeout(60_000);
