@@ -36,8 +36,24 @@ export function decodeDocument(bytes: Uint8Array): Document {
 /** What the driver makes of `decoding`. */
 const bsonDecoding = { bsonRegExp: true, promoteBuffers: false, validation: { utf8: false as const } };
 
-/** Unauthorized, AuthenticationFailed, and what Atlas says instead of them. */
-const authenticationCodes = new Set([13, 18, 8000]);
+const authenticationFailed = 18;
+/** Unauthorized, and what Atlas says instead of it. */
+const unauthorizedCodes = new Set([13, 8000]);
+
+/** @returns whether the server says that the user lacks a privilege, or that there is no user where one is needed */
+export function isUnauthorized(error: unknown): boolean {
+  return unauthorizedCodes.has(codeOf(error));
+}
+
+/** @returns whether the server refuses the user, for what waiting does not mend: a wrong password, or a missing privilege */
+export function isUserRefused(error: unknown): boolean {
+  return codeOf(error) === authenticationFailed || isUnauthorized(error);
+}
+
+function codeOf(error: unknown): number {
+  return Number((error as { code?: unknown } | undefined)?.code);
+}
+
 const closeMilliseconds = 2_000;
 
 /** What the server can do, by its version. */
@@ -144,8 +160,7 @@ async function reach(
     } catch (error) {
       if (error instanceof TailgateError || signal.aborted) throw error;
       // A wrong password or a missing privilege does not mend by waiting.
-      const isAuthentication = authenticationCodes.has(Number((error as { code?: unknown }).code));
-      if (isAuthentication || performance.now() > deadline) {
+      if (isUserRefused(error) || performance.now() > deadline) {
         throw new DatabaseUnreachableError(
           `the database at ${redact(options.uri)} can't be reached: ${(error as Error).message}. Is it running? \`make replica\` starts a local one; MONGODB_URI names another.`,
           { cause: error },

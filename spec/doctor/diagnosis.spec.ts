@@ -4,6 +4,7 @@ import { expect } from "chai";
 import { MongoClient } from "mongodb";
 import { type Diagnosis, diagnose } from "../../src/doctor/diagnosis.js";
 import type { Finding } from "../../src/doctor/finding.js";
+import { failCommand } from "../support/failpoint.js";
 import { startTestGateway, temporaryFiles } from "../support/gateway.js";
 import { freshDatabase, givenUri, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
 
@@ -201,6 +202,21 @@ describe("the doctor, at servers that are not as they should be", () => {
     expect(without.exitCode).to.equal(1);
     expect(JSON.stringify(worst(without))).to.contain("a connection without a user");
   }).timeout(40_000);
+
+  it("knows what Atlas says of a user that is refused, or lacks a privilege", async () => {
+    server = await startOwnServer();
+    const own = await freshDatabase(server);
+    await own.db.createCollection("jobs", images);
+    const atlasError = 8000;
+    await failCommand(own.client, "alwaysOn", { failCommands: ["aggregate", "find"], errorCode: atlasError });
+    const lacking = await examine(own.uri, configuration);
+    expect(find(lacking, /may not open a change stream/).fix).to.be.a("string");
+    expect(find(lacking, /may not read jobs/).fix).to.be.a("string");
+    expect(find(lacking, /may not read local\.oplog\.rs/).level).to.equal("note");
+    await failCommand(own.client, "alwaysOn", { failCommands: ["buildInfo"], errorCode: atlasError });
+    expect(find(await examine(own.uri, configuration), /refuses the user/).fix).to.contain("authSource");
+    await own.client.close();
+  });
 
   it("finds a database that is no replica set, however it is addressed", async () => {
     server = await startOwnServer(["--standalone"]);

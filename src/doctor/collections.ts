@@ -1,7 +1,7 @@
 import type { Db, Document } from "mongodb";
 import type { InterfaceSettings } from "../config/settings.js";
-import type { Database } from "../database.js";
-import { type Finding, messageOf, serverCodeOf, unauthorized } from "./finding.js";
+import { type Database, isUnauthorized } from "../database.js";
+import { type Finding, messageOf } from "./finding.js";
 
 /** How long opening a change stream waits for a first event, in milliseconds: that it opens is all that matters. */
 const maxAwaitTimeMS = 50;
@@ -50,7 +50,7 @@ async function userOf(db: Db): Promise<User> {
     return (authInfo as { authenticatedUsers?: NonNullable<User>[] } | undefined)?.authenticatedUsers?.[0];
   } catch (error) {
     // Some servers tell even this only to users.
-    if (serverCodeOf(error) === unauthorized) return undefined;
+    if (isUnauthorized(error)) return undefined;
     throw error;
   }
 }
@@ -68,7 +68,7 @@ async function streamFindings(database: Database, names: readonly string[], user
     await stream.tryNext();
     return [{ area: "collections", level: "ok", what: `the change stream over ${names.join(", ")} opens` }];
   } catch (error) {
-    const isPrivilege = serverCodeOf(error) === unauthorized;
+    const isPrivilege = isUnauthorized(error);
     return [
       {
         area: "collections",
@@ -99,7 +99,7 @@ async function privilegeFindings(
       await work();
       return true;
     } catch (error) {
-      const isPrivilege = serverCodeOf(error) === unauthorized;
+      const isPrivilege = isUnauthorized(error);
       findings.push({
         area: "collections",
         level: "problem",
@@ -132,7 +132,7 @@ async function describe(db: Db, names: readonly string[]): Promise<Described[] |
   try {
     return await db.listCollections({ name: { $in: names } }).toArray();
   } catch (error) {
-    if (serverCodeOf(error) === unauthorized) return undefined;
+    if (isUnauthorized(error)) return undefined;
     throw error;
   }
 }
