@@ -6,7 +6,14 @@ import { type Diagnosis, diagnose } from "../../src/doctor/diagnosis.js";
 import type { Finding } from "../../src/doctor/finding.js";
 import { failCommand } from "../support/failpoint.js";
 import { startTestGateway, temporaryFiles } from "../support/gateway.js";
-import { freshDatabase, givenUri, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
+import {
+  createFollower,
+  freshDatabase,
+  givenUri,
+  type OwnServer,
+  type SpecDatabase,
+  startOwnServer,
+} from "../support/server.js";
 
 const images = { changeStreamPreAndPostImages: { enabled: true } };
 
@@ -173,6 +180,7 @@ describe("the doctor, at servers that are not as they should be", () => {
     })) {
       await admin.command({ createUser: user, pwd: `${user}-password`, roles });
     }
+    await createFollower(setUp);
     await setUp.client.close();
     await server.restart(["--auth"]);
     const uriOf = (user: string, password = `${user}-password`): string =>
@@ -181,6 +189,15 @@ describe("the doctor, at servers that are not as they should be", () => {
     const reader = await examine(uriOf("reader"), configuration.replace("write: true", "write: false"));
     expect(reader.exitCode).to.equal(0);
     expect(find(reader, /may not read local\.oplog\.rs/).level).to.equal("note");
+
+    const follower = await examine(uriOf("follower"), configuration.replace("write: true", "write: false"));
+    expect(follower.exitCode).to.equal(0);
+    expect(find(follower, /the user follower may not list the collections/).level).to.equal("warning");
+    const ruled = await examine(uriOf("follower"), "interfaces: { jobs: { read: { team: a } } }\n");
+    expect(worst(ruled).map(({ what }) => what)).to.deep.equal([
+      `the user follower may not list the collections of ${setUp.db.databaseName}`,
+    ]);
+    expect(worst(ruled)[0]?.consequence).to.contain("remembers every id it has shown");
 
     const root = await connected(uriOf("root"));
     const name = setUp.db.databaseName;

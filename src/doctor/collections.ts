@@ -37,7 +37,7 @@ export async function collectionFindings(
       ),
     );
   }
-  if (described === undefined) findings.push(notListed(db, user));
+  if (described === undefined) findings.push(notListed(db, interfaces, user));
   return findings;
 }
 
@@ -203,12 +203,14 @@ function imageFindings(collection: string, served: readonly InterfaceSettings[],
   ];
 }
 
-function notListed(db: Db, user: User): Finding {
+function notListed(db: Db, interfaces: readonly InterfaceSettings[], user: User): Finding {
+  const needsImages = interfaces.some(({ read }) => typeof read !== "boolean");
   return {
     area: "collections",
-    level: "note",
+    level: needsImages ? "problem" : "warning",
     what: `${nameOf(user)} may not list the collections of ${db.databaseName}`,
-    consequence: "whether they exist and keep pre-images was not looked at; the gateway itself does without",
+    consequence:
+      "whether they exist and keep pre-images can't be known; the gateway takes it that they keep none, so each view with a filter remembers every id it has shown",
     fix: grant(user, "read", db),
   };
 }
