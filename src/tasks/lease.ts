@@ -1,3 +1,5 @@
+import { inspect } from "node:util";
+import { ObjectId } from "mongodb";
 import type { Logger } from "../log.js";
 
 /** A lease is renewed when a third of it has passed, so that one renewal may fail without harm. */
@@ -94,7 +96,7 @@ export function createLeaseWatch(options: { leaseMilliseconds: number; expired(i
     watch(id, expiresAt, atLeastMilliseconds = 0) {
       forget(id);
       // The clocks may differ: the wait is kept within what a lease can be.
-      const left = expiresAt === null || expiresAt === undefined ? leaseMilliseconds : expiresAt.getTime() - Date.now();
+      const left = expiresAt instanceof Date ? expiresAt.getTime() - Date.now() : leaseMilliseconds;
       const wait = Math.max(atLeastMilliseconds, Math.min(left, leaseMilliseconds)) + 20;
       const timer = setTimeout(() => {
         timers.delete(keyOf(id));
@@ -109,7 +111,12 @@ export function createLeaseWatch(options: { leaseMilliseconds: number; expired(i
   };
 }
 
-/** A text for an id, whatever its type, to be used as the key of a map. */
+const everything = { depth: null, maxArrayLength: null, maxStringLength: null, breakLength: Number.POSITIVE_INFINITY };
+
+/**
+ * A text for an id, whatever its type, to be used as the key of a map and in the log. Other programs insert tasks too, and an
+ * id such as `{ toString: 1 }` has no text of its own.
+ */
 export function keyOf(id: unknown): string {
-  return `${typeof id} ${String(id)}`;
+  return id instanceof ObjectId ? id.toHexString() : inspect(id, everything);
 }

@@ -6,7 +6,7 @@ import type { Logger } from "../log.js";
 import { createBackoff, sleep } from "../retry.js";
 import type { MainTaskContext, TaskDefinition } from "./define.js";
 import { failureOf, resultFailure, timeoutFailure } from "./failure.js";
-import { keepLease } from "./lease.js";
+import { keepLease, keyOf } from "./lease.js";
 import { createProgressWriter } from "./progress.js";
 import type { ClaimedTask, TaskEnd, TaskStore } from "./store.js";
 
@@ -60,7 +60,7 @@ type Settled = { value: unknown } | { error: unknown };
 export function startRun(task: ClaimedTask, definition: TaskDefinition, options: RunOptions): Run {
   const { store } = options;
   const { fence } = task;
-  const log = options.log.child({ task: definition.name, taskId: String(fence._id) });
+  const log = options.log.child({ task: definition.name, taskId: keyOf(fence._id) });
   const controller = new AbortController();
   let interruption: Interruption | undefined;
   const interrupt = (reason: Interruption): void => {

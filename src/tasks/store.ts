@@ -24,6 +24,10 @@ export interface ClaimedTask {
   readonly claimedAt: number;
 }
 
+/** What is read of tasks that others run: the rest of such a document may be what this gateway can't even decode. */
+export type TaskLease = Pick<TaskDocument, "_id" | "state" | "gateway" | "attempts" | "lease_expires_at">;
+const leaseFields = { state: 1, gateway: 1, attempts: 1, lease_expires_at: 1 };
+
 export type TaskEnd = { state: "complete"; result: unknown } | { state: "failed"; error: TaskError };
 type LastProgress = { progress: TaskProgress } | undefined;
 
@@ -150,8 +154,8 @@ export function createTaskStore(options: {
     },
 
     /** The tasks that some gateway runs, or ran when it died. */
-    running(): Promise<TaskDocument[]> {
-      return tasks.find({ state: "running" }).toArray();
+    running(): Promise<TaskLease[]> {
+      return tasks.find<TaskLease>({ state: "running" }, { projection: leaseFields }).toArray();
     },
 
     /**
@@ -160,7 +164,7 @@ export function createTaskStore(options: {
      *
      * @returns what became of it by this call, the task where it is still running, or undefined where it is not
      */
-    async expire(id: unknown): Promise<"queued" | "failed" | TaskDocument | undefined> {
+    async expire(id: unknown): Promise<"queued" | "failed" | TaskLease | undefined> {
       // Leases are made with the server's clock and are compared with it, whatever the gateways' clocks say.
       const { localTime } = await db.command({ hello: 1 });
       const expired = { _id: id, state: "running", lease_expires_at: { $not: { $gt: localTime as Date } } };
@@ -181,7 +185,8 @@ export function createTaskStore(options: {
         { $set: { state: "queued", gateway: null, lease_expires_at: null, started_at: null, progress: null } },
       );
       if (queued.modifiedCount > 0) return "queued";
-      return (await tasks.findOne({ _id: id, state: "running" } as Filter<TaskDocument>)) ?? undefined;
+      const running = { _id: id, state: "running" } as Filter<TaskDocument>;
+      return (await tasks.findOne<TaskLease>(running, { projection: leaseFields })) ?? undefined;
     },
   };
 }

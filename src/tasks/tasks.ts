@@ -37,7 +37,7 @@ export interface Tasks extends Service {
   /** This gateway's name in the documents of the tasks that it runs. */
   readonly instance: string;
   /**
-   * Takes what the watcher saw, and returns at once. A task is started by the change that its insert was; resets and all
+   * Takes what the watcher saw, and returns at once; it never throws. A task is started by the change that its insert was; resets and all
    * other collections' changes may be handed over as well.
    */
   onEvent(event: StreamEvent): void;
@@ -173,15 +173,15 @@ export function createTasks(options: TasksOptions): Tasks {
     if (stopping.signal.aborted || runs.has(keyOf(id))) return;
     try {
       const found = await store.expire(id);
-      if (found === "queued") log.warn({ taskId: String(id) }, "a task whose gateway was lost is queued again");
+      if (found === "queued") log.warn({ taskId: keyOf(id) }, "a task whose gateway was lost is queued again");
       else if (found === "failed") {
-        log.error({ taskId: String(id) }, "a task was given up: its gateways were lost");
+        log.error({ taskId: keyOf(id) }, "a task was given up: its gateways were lost");
         metrics.tasks.inc({ task: "unknown", state: "failed" });
       } else if (found !== undefined && !runs.has(keyOf(id)) && !stopping.signal.aborted) {
         leases.watch(id, found.lease_expires_at, leaseMilliseconds / 3);
       }
     } catch (error) {
-      log.warn({ err: error, taskId: String(id) }, "a task's lease could not be looked at");
+      log.warn({ err: error, taskId: keyOf(id) }, "a task's lease could not be looked at");
       if (!stopping.signal.aborted) leases.watch(id, undefined);
     }
   }
@@ -233,7 +233,15 @@ export function createTasks(options: TasksOptions): Tasks {
       if (!isStarted) return;
       if (event.kind === "reset") {
         if (event.collections?.includes(tasksCollection) ?? true) void recoverUntilDone();
-      } else if (event.collection === tasksCollection) onChange(event);
+      } else if (event.collection === tasksCollection) {
+        try {
+          onChange(event);
+        } catch (error) {
+          // Any program may write to the collection: one document that can't be decoded must not end the stream of all others.
+          metrics.quarantined.inc({ interface: tasksCollection });
+          log.error({ err: error, position: event.position }, "change of a task not decoded");
+        }
+      }
     },
     async create(name, input, user) {
       const definition = definitions.get(name);
