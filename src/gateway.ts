@@ -191,6 +191,8 @@ export async function startGateway(
     stop: once(async () => {
       stopping = true;
       log.info("gateway stopping");
+      // Their grace begins now, not when the last request has been answered. What comes of it is met again in their turn.
+      void tasks.stop().catch(() => undefined);
       await stopServices(services, { log, deadlineMilliseconds });
       log.info("gateway stopped");
     }),
