@@ -11,13 +11,12 @@ import { type Recovery, recoveryFrom } from "./failure.js";
 import { createAssembler } from "./fragments.js";
 import { lookUp, updatesToLookUp } from "./look-up.js";
 import { oldestEntry } from "./oplog.js";
+import { createPatience } from "./patience.js";
 import { createPositions } from "./positions.js";
 import type { RawEvent } from "./raw-event.js";
 import { createResumePoint } from "./resume-point.js";
 import { normalSilenceMilliseconds, optionsOf, pipelineOf, type RawBatch, readBatches } from "./stream.js";
 
-/** Under the driver's own time limit for a socket, which would otherwise come first. */
-const longestSilenceMilliseconds = 50_000;
 /** Longer than the server holds back an empty batch: something is wrong, though perhaps not for long. */
 const lateMilliseconds = 4_000;
 /** How much history is read again at the start, and how long that may hold the start up. */
@@ -35,6 +34,9 @@ const troubles: Readonly<Record<Recovery, string>> = {
   "new-epoch": "the change stream failed: its history is lost and it is being reopened at the current time",
   wait: "the change stream failed; the log says why",
 };
+
+const neverOpens =
+  "the change stream does not open, however long it is waited for: the server may have to read through too much that was written meanwhile. A larger socketTimeoutMS in MONGODB_URI gives it more time; a gateway that is restarted begins at the current time instead, and its clients with a snapshot";
 
 /** Where a batch goes. */
 export interface Sink {
@@ -92,7 +94,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   let refillUntil = "";
   let startedAt = performance.now();
   let batchSize = largestBatch;
-  let silenceMilliseconds = normalSilenceMilliseconds;
+  const patience = createPatience(normalSilenceMilliseconds, database.client.options.socketTimeoutMS);
   let lastBatchAt = performance.now();
   let trouble: string | undefined = "the change stream is not open yet";
   let running: Promise<void> | undefined;
@@ -105,7 +107,8 @@ export function createWatcher(options: WatcherOptions): Watcher {
     let isOpening = true;
     for await (const batch of readBatches(db, pipelineOf(options.collections, database.support), {
       stream: { ...optionsOf(database.support), ...from, batchSize },
-      silenceMilliseconds,
+      silenceMilliseconds: patience.silenceMilliseconds,
+      openingMilliseconds: patience.openingMilliseconds,
       signal: stopping.signal,
       undecodable: quarantine,
     })) {
@@ -194,7 +197,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   /** That a stream opens shows no health yet: one that opens and then always fails must be retried ever more slowly. */
   function healthy(): void {
     backoff.reset();
-    silenceMilliseconds = normalSilenceMilliseconds;
+    patience.reset();
     batchSize = Math.min(largestBatch, batchSize * 2);
   }
 
@@ -229,7 +232,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       lost = true;
     } else if (recovery === "shrink") {
       batchSize = Math.max(smallestBatch, Math.floor(batchSize / 2));
-      silenceMilliseconds = Math.min(longestSilenceMilliseconds, silenceMilliseconds * 2);
+      if (!patience.lengthen()) log.error(neverOpens);
     }
     if (recovery === "wait") failed(error);
     await sleep(recovery === "wait" ? Math.max(5_000, backoff.next()) : backoff.next(), stopping.signal);
