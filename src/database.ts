@@ -1,13 +1,5 @@
 import { createHash } from "node:crypto";
-import {
-  BSON,
-  type BSONSerializeOptions,
-  type Db,
-  type Document,
-  MongoClient,
-  type MongoClientOptions,
-  MongoServerError,
-} from "mongodb";
+import { BSON, type BSONSerializeOptions, type Db, type Document, MongoClient, type MongoClientOptions } from "mongodb";
 import { DatabaseUnreachableError, TailgateError } from "./errors.js";
 import { type Logger, redact } from "./log.js";
 import { createBackoff, sleep, unlessAborted } from "./retry.js";
@@ -223,9 +215,12 @@ async function uuidOf(client: MongoClient, database: string, collection: string)
     const uuid = (found as { info?: { uuid?: unknown } } | undefined)?.info?.uuid;
     return uuid === undefined ? "none" : String(uuid);
   } catch (error) {
-    // No privilege to list that database's collections: nothing that reading the interfaces needs. A connection that broke
-    // says nothing of that, and would make positions that nobody knows.
-    if (!(error instanceof MongoServerError)) throw error;
-    return "not allowed";
+    // No privilege to list that database's collections, or no such thing there: nothing that reading the interfaces needs. A
+    // connection that broke, or a server that is about to stop, says nothing of that, and would make positions that nobody knows.
+    if (isUnauthorized(error) || unsupportedCodes.has(codeOf(error))) return "not allowed";
+    throw error;
   }
 }
+
+/** IllegalOperation, CommandNotFound, InvalidNamespace, CommandNotSupported, NotImplemented. */
+const unsupportedCodes = new Set([20, 59, 73, 115, 238]);
