@@ -22,6 +22,8 @@ export function keepLease(options: {
   const interval = options.leaseMilliseconds / renewalsPerLease;
   let validUntil = options.since + options.leaseMilliseconds;
   let lastTryAt = options.since;
+  /** The renewal that follows a stall is waited for until then, although the lease is over. */
+  let graceUntil = Number.NEGATIVE_INFINITY;
   let hasEnded = false;
   let deadline: NodeJS.Timeout | undefined;
 
@@ -37,8 +39,14 @@ export function keepLease(options: {
     options.lost();
   }
 
+  function isStalled(now: number): boolean {
+    return now - lastTryAt > 2 * interval;
+  }
+
   function renew(): void {
     const askedAt = performance.now();
+    // This process slept. Whether another gateway has taken the task meanwhile, this renewal finds out.
+    if (isStalled(askedAt)) graceUntil = askedAt + interval;
     lastTryAt = askedAt;
     options.renew().then(
       (isOurs) => {
@@ -55,11 +63,10 @@ export function keepLease(options: {
     clearTimeout(deadline);
     deadline = setTimeout(
       () => {
-        const wasStalled = performance.now() - lastTryAt > 2 * interval;
-        if (!wasStalled) return lose();
-        // This process slept. Whether another gateway has taken the task meanwhile, a renewal finds out.
-        renew();
-        watchDeadline(performance.now() + interval);
+        // After a stall this timer and that of the renewals are both due, and either may be first.
+        if (isStalled(performance.now())) renew();
+        if (performance.now() < graceUntil) watchDeadline(graceUntil);
+        else lose();
       },
       Math.max(0, at - performance.now()),
     );
