@@ -47,6 +47,8 @@ function codeOf(error: unknown): number {
 }
 
 const closeMilliseconds = 2_000;
+/** A server that was found at the last moment still gets this long to answer. */
+const leastAnswerMilliseconds = 1_000;
 
 /** What the server can do, by its version. */
 export interface Support {
@@ -141,13 +143,22 @@ async function reach(
 ): Promise<void> {
   const deadline = performance.now() + (options.startTimeoutMilliseconds ?? 30_000);
   const backoff = createBackoff({ baseMilliseconds: 500, maxMilliseconds: 4_000, floorMilliseconds: 100 });
+  /** The driver limits how long it looks for a server; for an answer it would wait as long as for any other. */
+  const inTime = async (ask: () => Promise<void>): Promise<void> => {
+    const late = AbortSignal.timeout(Math.max(leastAnswerMilliseconds, Math.ceil(deadline - performance.now())));
+    await unlessAborted(ask(), AbortSignal.any([signal, late])).catch((error: unknown) => {
+      throw late.aborted && !signal.aborted ? new Error("it does not answer", { cause: error }) : error;
+    });
+  };
   for (;;) {
     try {
       signal.throwIfAborted();
       await unlessAborted(client.connect(), signal);
-      const hello = await client.db().command({ hello: 1 });
-      if (hello.setName === undefined && hello.msg !== "isdbgrid") throw notAReplicaSet();
-      await unlessAborted(look(), signal);
+      await inTime(async () => {
+        const hello = await client.db().command({ hello: 1 });
+        if (hello.setName === undefined && hello.msg !== "isdbgrid") throw notAReplicaSet();
+        await look();
+      });
       return;
     } catch (error) {
       if (error instanceof TailgateError || signal.aborted) throw error;

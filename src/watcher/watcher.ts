@@ -275,14 +275,16 @@ export function createWatcher(options: WatcherOptions): Watcher {
     },
     async start(signal) {
       const timeout = AbortSignal.any([signal, AbortSignal.timeout(options.startTimeoutMilliseconds ?? 30_000)]);
-      await beginRefillUntil(timeout);
-      const opening = new Promise<void>((resolve, reject) => {
-        running = supervise(resolve, (error) => reject(startFailure(error)));
-      });
-      await unlessAborted(opening, timeout).catch((error: unknown) => {
-        if (error instanceof TailgateError || signal.aborted) throw error;
+      try {
+        await beginRefillUntil(timeout);
+        const opening = new Promise<void>((resolve, reject) => {
+          running = supervise(resolve, (error) => reject(startFailure(error)));
+        });
+        await unlessAborted(opening, timeout);
+      } catch (error) {
+        if (error instanceof TailgateError || signal.aborted || !timeout.aborted) throw error;
         throw new DatabaseUnreachableError(`no change stream in time: ${trouble}`, { cause: error });
-      });
+      }
     },
     stop: once(async () => {
       stopping.abort();
