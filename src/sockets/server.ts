@@ -265,7 +265,7 @@ export function createSockets(options: SocketsOptions): Sockets {
     },
     stop: once(async () => {
       isStopping = true;
-      const requestsEnd = AbortSignal.timeout(settings.shutdown.graceSeconds * 1_000 * requestsShareOfGrace);
+      const requestsEnd = AbortSignal.timeout(Math.ceil(settings.shutdown.graceSeconds * 1_000 * requestsShareOfGrace));
       if (listening !== undefined) us_listen_socket_close(listening);
       gate.stop();
       await endAll();
