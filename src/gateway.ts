@@ -109,6 +109,7 @@ export async function startGateway(
     log,
     metrics,
     stopMilliseconds: deadlineMilliseconds,
+    ...options,
   });
   const watcher = createWatcher({
     database,

@@ -57,21 +57,33 @@ export function createTaskStore(options: {
 
   return {
     /**
-     * Makes the collection, with the index that claims and counts use, and with images, by which every state of a task is
-     * shown: a look-up skips those that pass quickly. Where one is not allowed, tasks run without it.
+     * Makes the collection, with images, by which every state of a task is shown: a look-up skips those that pass quickly.
+     * Where it may not, tasks run without them.
      */
-    async prepare(): Promise<void> {
+    async keepImages(): Promise<void> {
+      if (!options.images()) return;
       const images = { changeStreamPreAndPostImages: { enabled: true } };
       try {
-        if (options.images()) {
-          const [existing] = await db.listCollections({ name: tasksCollection }, { nameOnly: true }).toArray();
-          if (existing !== undefined) await db.command({ collMod: tasksCollection, ...images });
-          else await db.createCollection(tasksCollection, images).catch(ignoreExisting);
+        const [existing] = await db.listCollections({ name: tasksCollection }).toArray();
+        const { options: kept } = (existing ?? {}) as { options?: Document };
+        if (existing === undefined) await db.createCollection(tasksCollection, images).catch(ignoreExisting);
+        // It takes a lock and a privilege, so it is asked for only where there is something to change.
+        else if (kept?.changeStreamPreAndPostImages?.enabled !== true) {
+          await db.command({ collMod: tasksCollection, ...images });
         }
+      } catch (error) {
+        if (!(error instanceof MongoServerError)) throw error;
+        options.log.warn({ err: error }, "the tasks collection could not be given its images");
+      }
+    },
+
+    /** Makes the index that claims and counts use. Where it may not, they read the whole collection. */
+    async makeIndex(): Promise<void> {
+      try {
         await tasks.createIndex({ state: 1, created_at: 1, _id: 1 });
       } catch (error) {
         if (!(error instanceof MongoServerError)) throw error;
-        options.log.warn({ err: error }, "the tasks collection could not be given its index and images");
+        options.log.warn({ err: error }, "the tasks collection could not be given its index");
       }
     },
 

@@ -15,6 +15,7 @@ import { definitionsOf, type TaskDefinition } from "./define.js";
 import { creatorOf, hasEnded, type TaskDocument, tasksCollection } from "./document.js";
 import { checkInput } from "./input.js";
 import { createLeaseWatch, keyOf } from "./lease.js";
+import { prepareTasks } from "./prepare.js";
 import { type Outcome, type Run, type RunOptions, startRun } from "./run.js";
 import { type ClaimedTask, createTaskStore } from "./store.js";
 
@@ -28,6 +29,8 @@ export interface TasksOptions {
   http: HttpClient;
   log: Logger;
   metrics: Metrics;
+  /** How long `start` tries to reach the database, in milliseconds. */
+  startTimeoutMilliseconds?: number;
   /** How long `stop` may take. Three quarters of it are the running tasks' grace, the rest is for giving them back. */
   stopMilliseconds: number;
 }
@@ -188,7 +191,9 @@ export function createTasks(options: TasksOptions): Tasks {
 
   /** At the start, and after a reset of the stream, what happened before is not on it. */
   async function recover(): Promise<void> {
-    for (const task of await store.running()) {
+    const running = await store.running();
+    if (stopping.signal.aborted) return;
+    for (const task of running) {
       if (!runs.has(keyOf(task._id))) leases.watch(task._id, task.lease_expires_at);
     }
     wake();
@@ -209,11 +214,17 @@ export function createTasks(options: TasksOptions): Tasks {
     name: "tasks",
     definitions,
     instance,
-    async start() {
+    async start(signal) {
       if (names.length === 0) return;
-      await store.prepare();
-      isStarted = true;
-      await recover();
+      await prepareTasks(store, {
+        ...options,
+        signal,
+        stopping: stopping.signal,
+        async recover() {
+          isStarted = true;
+          await recover();
+        },
+      });
     },
     stop: once(async () => {
       stopping.abort();

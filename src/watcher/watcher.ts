@@ -4,7 +4,7 @@ import { DatabaseUnreachableError, TailgateError } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics.js";
 import { formatPosition, ordinals } from "../position.js";
-import { createBackoff, sleep, turnOfTheEventLoop, unlessAborted } from "../retry.js";
+import { createBackoff, sleep, turnOfTheEventLoop, unlessAborted, untilDone } from "../retry.js";
 import { once, type Service } from "../service.js";
 import { changeOf, type StreamEvent, timeOf } from "./change.js";
 import { type Recovery, recoveryFrom } from "./failure.js";
@@ -248,19 +248,6 @@ export function createWatcher(options: WatcherOptions): Watcher {
     startedAt = performance.now();
   }
 
-  /** A connection that breaks at this moment is no reason not to start. */
-  async function beginRefillUntil(timeout: AbortSignal): Promise<void> {
-    for (;;) {
-      try {
-        return await unlessAborted(beginRefill(), timeout);
-      } catch (error) {
-        if (timeout.aborted || recoveryFrom(error) !== "resume") throw error;
-        log.warn({ err: error }, "the database's time not read yet");
-        await sleep(backoff.next(), timeout);
-      }
-    }
-  }
-
   return {
     name: "watcher",
     get head() {
@@ -276,7 +263,12 @@ export function createWatcher(options: WatcherOptions): Watcher {
     async start(signal) {
       const timeout = AbortSignal.any([signal, AbortSignal.timeout(options.startTimeoutMilliseconds ?? 30_000)]);
       try {
-        await beginRefillUntil(timeout);
+        // A connection that breaks at this moment is no reason not to start.
+        await untilDone(beginRefill, {
+          signal: timeout,
+          mayPass: (error) => recoveryFrom(error) === "resume",
+          failed: (error) => log.warn({ err: error }, "the database's time not read yet"),
+        });
         const opening = new Promise<void>((resolve, reject) => {
           running = supervise(resolve, (error) => reject(startFailure(error)));
         });
