@@ -121,8 +121,9 @@ async function privilegeFindings(
   const written = served.filter(({ write }) => write !== false);
   if (written.length > 0) {
     const none = { _id: { $in: [] } };
-    const updates = await attempt("change", "readWrite", () => target.updateOne(none, { $set: { _id: 0 } }));
-    if (updates) await attempt("delete from", "readWrite", () => target.deleteOne(none));
+    // Of many, for a sharded collection takes those of one only where the filter names its shard key.
+    const updates = await attempt("change", "readWrite", () => target.updateMany(none, { $unset: { none: "" } }));
+    if (updates) await attempt("delete from", "readWrite", () => target.deleteMany(none));
   }
   return findings;
 }
