@@ -54,7 +54,7 @@ async function windowFinding(oplog: Collection): Promise<Finding> {
     level: "warning",
     what,
     consequence: "whoever is away for longer, client or gateway, has lost its place and starts again with a snapshot",
-    fix: "db.adminCommand({ replSetResizeOplog: 1, size: 16384, minRetentionHours: 24 }), with the size in MB, on each member",
+    fix: "db.adminCommand({ replSetResizeOplog: 1, size: Double(16384), minRetentionHours: Double(24) }), with the size in MB, on each member; at Atlas, the cluster's Minimum Oplog Window",
   };
 }
 
