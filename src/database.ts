@@ -1,13 +1,5 @@
 import { createHash } from "node:crypto";
-import {
-  BSON,
-  type BSONSerializeOptions,
-  type Db,
-  type Document,
-  MongoClient,
-  type MongoClientOptions,
-  MongoServerError,
-} from "mongodb";
+import { BSON, type BSONSerializeOptions, type Db, type Document, MongoClient, type MongoClientOptions } from "mongodb";
 import { DatabaseUnreachableError, TailgateError } from "./errors.js";
 import { type Logger, redact } from "./log.js";
 import { createBackoff, sleep, unlessAborted } from "./retry.js";
@@ -36,9 +28,27 @@ export function decodeDocument(bytes: Uint8Array): Document {
 /** What the driver makes of `decoding`. */
 const bsonDecoding = { bsonRegExp: true, promoteBuffers: false, validation: { utf8: false as const } };
 
-/** Unauthorized, AuthenticationFailed, and what Atlas says instead of them. */
-const authenticationCodes = new Set([13, 18, 8000]);
+const authenticationFailed = 18;
+/** Unauthorized, and what Atlas says instead of it. */
+const unauthorizedCodes = new Set([13, 8000]);
+
+/** @returns whether the server says that the user lacks a privilege, or that there is no user where one is needed */
+export function isUnauthorized(error: unknown): boolean {
+  return unauthorizedCodes.has(codeOf(error));
+}
+
+/** @returns whether the server refuses the user, for what waiting does not mend: a wrong password, or a missing privilege */
+export function isUserRefused(error: unknown): boolean {
+  return codeOf(error) === authenticationFailed || isUnauthorized(error);
+}
+
+function codeOf(error: unknown): number {
+  return Number((error as { code?: unknown } | undefined)?.code);
+}
+
 const closeMilliseconds = 2_000;
+/** A server that was found at the last moment still gets this long to answer. */
+const leastAnswerMilliseconds = 1_000;
 
 /** What the server can do, by its version. */
 export interface Support {
@@ -133,19 +143,27 @@ async function reach(
 ): Promise<void> {
   const deadline = performance.now() + (options.startTimeoutMilliseconds ?? 30_000);
   const backoff = createBackoff({ baseMilliseconds: 500, maxMilliseconds: 4_000, floorMilliseconds: 100 });
+  /** The driver limits how long it looks for a server; for an answer it would wait as long as for any other. */
+  const inTime = async (ask: () => Promise<void>): Promise<void> => {
+    const late = AbortSignal.timeout(Math.max(leastAnswerMilliseconds, Math.ceil(deadline - performance.now())));
+    await unlessAborted(ask(), AbortSignal.any([signal, late])).catch((error: unknown) => {
+      throw late.aborted && !signal.aborted ? new Error("it does not answer", { cause: error }) : error;
+    });
+  };
   for (;;) {
     try {
       signal.throwIfAborted();
       await unlessAborted(client.connect(), signal);
-      const hello = await client.db().command({ hello: 1 });
-      if (hello.setName === undefined && hello.msg !== "isdbgrid") throw notAReplicaSet();
-      await unlessAborted(look(), signal);
+      await inTime(async () => {
+        const hello = await client.db().command({ hello: 1 });
+        if (hello.setName === undefined && hello.msg !== "isdbgrid") throw notAReplicaSet();
+        await look();
+      });
       return;
     } catch (error) {
       if (error instanceof TailgateError || signal.aborted) throw error;
       // A wrong password or a missing privilege does not mend by waiting.
-      const isAuthentication = authenticationCodes.has(Number((error as { code?: unknown }).code));
-      if (isAuthentication || performance.now() > deadline) {
+      if (isUserRefused(error) || performance.now() > deadline) {
         throw new DatabaseUnreachableError(
           `the database at ${redact(options.uri)} can't be reached: ${(error as Error).message}. Is it running? \`make replica\` starts a local one; MONGODB_URI names another.`,
           { cause: error },
@@ -208,9 +226,12 @@ async function uuidOf(client: MongoClient, database: string, collection: string)
     const uuid = (found as { info?: { uuid?: unknown } } | undefined)?.info?.uuid;
     return uuid === undefined ? "none" : String(uuid);
   } catch (error) {
-    // No privilege to list that database's collections: nothing that reading the interfaces needs. A connection that broke
-    // says nothing of that, and would make positions that nobody knows.
-    if (!(error instanceof MongoServerError)) throw error;
-    return "not allowed";
+    // No privilege to list that database's collections, or no such thing there: nothing that reading the interfaces needs. A
+    // connection that broke, or a server that is about to stop, says nothing of that, and would make positions that nobody knows.
+    if (isUnauthorized(error) || unsupportedCodes.has(codeOf(error))) return "not allowed";
+    throw error;
   }
 }
+
+/** IllegalOperation, CommandNotFound, InvalidNamespace, CommandNotSupported, NotImplemented. */
+const unsupportedCodes = new Set([20, 59, 73, 115, 238]);

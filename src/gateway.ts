@@ -109,6 +109,7 @@ export async function startGateway(
     log,
     metrics,
     stopMilliseconds: deadlineMilliseconds,
+    ...options,
   });
   const watcher = createWatcher({
     database,
@@ -191,6 +192,8 @@ export async function startGateway(
     stop: once(async () => {
       stopping = true;
       log.info("gateway stopping");
+      // Their grace begins now, not when the last request has been answered. What comes of it is met again in their turn.
+      void tasks.stop().catch(() => undefined);
       await stopServices(services, { log, deadlineMilliseconds });
       log.info("gateway stopped");
     }),

@@ -78,3 +78,27 @@ export function createBackoff(options: {
     },
   };
 }
+
+/**
+ * Tries again, ever more slowly, what may pass by itself.
+ *
+ * @param options.signal - ends the tries, also one that is under way
+ * @param options.mayPass - whether a failure may
+ * @param options.failed - told of each that is tried again
+ * @throws the signal's reason, or a failure that does not pass
+ */
+export async function untilDone<Result>(
+  work: () => Promise<Result>,
+  options: { signal: AbortSignal; mayPass(error: unknown): boolean; failed(error: unknown): void },
+): Promise<Result> {
+  const backoff = createBackoff({ baseMilliseconds: 500, maxMilliseconds: 5_000, floorMilliseconds: 100 });
+  for (;;) {
+    try {
+      return await unlessAborted(work(), options.signal);
+    } catch (error) {
+      if (options.signal.aborted || !options.mayPass(error)) throw error;
+      options.failed(error);
+      await sleep(backoff.next(), options.signal);
+    }
+  }
+}

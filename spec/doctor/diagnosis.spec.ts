@@ -4,8 +4,16 @@ import { expect } from "chai";
 import { MongoClient } from "mongodb";
 import { type Diagnosis, diagnose } from "../../src/doctor/diagnosis.js";
 import type { Finding } from "../../src/doctor/finding.js";
+import { failCommand } from "../support/failpoint.js";
 import { startTestGateway, temporaryFiles } from "../support/gateway.js";
-import { freshDatabase, givenUri, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
+import {
+  createFollower,
+  freshDatabase,
+  givenUri,
+  type OwnServer,
+  type SpecDatabase,
+  startOwnServer,
+} from "../support/server.js";
 
 const images = { changeStreamPreAndPostImages: { enabled: true } };
 
@@ -172,6 +180,7 @@ describe("the doctor, at servers that are not as they should be", () => {
     })) {
       await admin.command({ createUser: user, pwd: `${user}-password`, roles });
     }
+    await createFollower(setUp);
     await setUp.client.close();
     await server.restart(["--auth"]);
     const uriOf = (user: string, password = `${user}-password`): string =>
@@ -180,6 +189,15 @@ describe("the doctor, at servers that are not as they should be", () => {
     const reader = await examine(uriOf("reader"), configuration.replace("write: true", "write: false"));
     expect(reader.exitCode).to.equal(0);
     expect(find(reader, /may not read local\.oplog\.rs/).level).to.equal("note");
+
+    const follower = await examine(uriOf("follower"), configuration.replace("write: true", "write: false"));
+    expect(follower.exitCode).to.equal(0);
+    expect(find(follower, /the user follower may not list the collections/).level).to.equal("warning");
+    const ruled = await examine(uriOf("follower"), "interfaces: { jobs: { read: { team: a } } }\n");
+    expect(worst(ruled).map(({ what }) => what)).to.deep.equal([
+      `the user follower may not list the collections of ${setUp.db.databaseName}`,
+    ]);
+    expect(worst(ruled)[0]?.consequence).to.contain("remembers every id it has shown");
 
     const root = await connected(uriOf("root"));
     const name = setUp.db.databaseName;
@@ -201,6 +219,21 @@ describe("the doctor, at servers that are not as they should be", () => {
     expect(without.exitCode).to.equal(1);
     expect(JSON.stringify(worst(without))).to.contain("a connection without a user");
   }).timeout(40_000);
+
+  it("knows what Atlas says of a user that is refused, or lacks a privilege", async () => {
+    server = await startOwnServer();
+    const own = await freshDatabase(server);
+    await own.db.createCollection("jobs", images);
+    const atlasError = 8000;
+    await failCommand(own.client, "alwaysOn", { failCommands: ["aggregate", "find"], errorCode: atlasError });
+    const lacking = await examine(own.uri, configuration);
+    expect(find(lacking, /may not open a change stream/).fix).to.be.a("string");
+    expect(find(lacking, /may not read jobs/).fix).to.be.a("string");
+    expect(find(lacking, /may not read local\.oplog\.rs/).level).to.equal("note");
+    await failCommand(own.client, "alwaysOn", { failCommands: ["buildInfo"], errorCode: atlasError });
+    expect(find(await examine(own.uri, configuration), /refuses the user/).fix).to.contain("authSource");
+    await own.client.close();
+  });
 
   it("finds a database that is no replica set, however it is addressed", async () => {
     server = await startOwnServer(["--standalone"]);
@@ -230,7 +263,8 @@ describe("the doctor, at servers that are not as they should be", () => {
     const rolled = await examine(own.uri, configuration);
     const { fix, level } = find(rolled, /the oplog goes back \d+ seconds/);
     expect(level).to.equal("warning");
-    expect(fix).to.contain("replSetResizeOplog");
+    // As a plain number mongosh would send an int, which the command refuses.
+    expect(fix).to.contain("replSetResizeOplog: 1, size: Double(16384)").and.to.contain("Minimum Oplog Window");
     await own.client.close();
   });
 });

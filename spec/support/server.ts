@@ -68,6 +68,18 @@ export async function freshDatabase(server?: OwnServer): Promise<SpecDatabase> {
   };
 }
 
+/** Makes a user `follower` that may find and follow, and nothing else: not even list collections. */
+export async function createFollower({ client, db }: SpecDatabase): Promise<void> {
+  const admin = client.db("admin");
+  const resource = { db: db.databaseName, collection: "" };
+  await admin.command({
+    createRole: "follows",
+    privileges: [{ resource, actions: ["find", "changeStream"] }],
+    roles: [],
+  });
+  await admin.command({ createUser: "follower", pwd: "follower-password", roles: ["follows"] });
+}
+
 export async function stopSharedServer(): Promise<void> {
   const server = await shared;
   shared = undefined;

@@ -4,6 +4,7 @@ import { type Collection, type CommandStartedEvent, MongoClient, ObjectId } from
 import { z } from "zod";
 import { defineTask } from "../../src/index.js";
 import { createLog } from "../../src/log.js";
+import { sleep } from "../../src/retry.js";
 import type { TaskDocument } from "../../src/tasks/document.js";
 import { keepLease } from "../../src/tasks/lease.js";
 import { createTaskStore, type TaskStore } from "../../src/tasks/store.js";
@@ -130,6 +131,37 @@ describe("a claim", () => {
       keepLease({ leaseMilliseconds: 200, since: askedAt, renew: () => new Promise(() => {}), lost, log: silent });
     });
     expect(performance.now() - askedAt).to.be.within(190, 2_000);
+  });
+});
+
+describe("a lease after a stall of the whole process", () => {
+  /** Keeps a lease of 900 ms, stalls for 1,000, and renews with what the caller says. */
+  function stalled(renew: () => Promise<boolean>): Promise<"lost" | "renewed"> {
+    return new Promise((resolve) => {
+      const lease = keepLease({
+        leaseMilliseconds: 900,
+        since: performance.now(),
+        renew: async () => {
+          const isOurs = await renew();
+          // Long enough after the answer for the lease to be ended by a timer that was due before it.
+          if (isOurs) setTimeout(() => resolve("renewed"), 50);
+          return isOurs;
+        },
+        lost: () => resolve("lost"),
+        log: silent,
+      });
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_000);
+      setTimeout(() => lease.end(), 2_000);
+    });
+  }
+
+  it("is kept where the renewal that was overdue says that the task is still ours", async () => {
+    expect(await stalled(() => sleep(20))).to.equal("renewed");
+  });
+
+  it("is lost where the renewal says so, or says nothing", async () => {
+    expect(await stalled(async () => !(await sleep(20)))).to.equal("lost");
+    expect(await stalled(() => new Promise(() => {}))).to.equal("lost");
   });
 });
 

@@ -49,6 +49,18 @@ const definitions = [
   ...(["thread", "process"] as const).map((where) =>
     defineTask({ name: `crash-${where}`, input, where, allow, run: exported<typeof work.crash>(workModule, "crash") }),
   ),
+  defineTask({
+    name: "reports",
+    input: z.any(),
+    where: "main",
+    allow,
+    run(last, context) {
+      context.progress(0.5);
+      // So soon after the first it is written with the end.
+      context.progress(last);
+      return "done";
+    },
+  }),
   defineTask({ name: "quick", input, where: "process", allow, run: () => "done" }),
 ];
 
@@ -186,6 +198,14 @@ describe("the end of a task", () => {
     await eventually(() => aborted.length === 2);
     expect(aborted).to.deep.equal(["task-cancelled", "task-lost"]);
     await other.stop();
+  });
+
+  it("is not kept from coming by a last progress that the database refuses", async () => {
+    const validator = { "progress.refused": { $exists: false } };
+    await database.db.createCollection("tasks", { validator });
+    await start({ timeoutSeconds: 60 });
+    const { body } = await rig.post("reports", { refused: true });
+    expect(await ended(client, body.id)).to.include({ state: "complete", result: "done", progress: 0.5 });
   });
 
   it("makes room for the next: as many run as may, the oldest first, and the rest wait up to the cap", async () => {

@@ -84,7 +84,9 @@ const definitions = [
     where: "main",
     allow: everyone,
     run(_, context) {
-      for (const value of [Number.NaN, "half", null, { text: "x".repeat(20_000) }, 7])
+      let deep: unknown = 1;
+      for (let level = 0; level < 120; level++) deep = { deep };
+      for (const value of [Number.NaN, "half", null, 7, { text: "x".repeat(20_000) }, deep])
         context.progress(value as number);
     },
   }),

@@ -1,5 +1,6 @@
 import { expect } from "chai";
 import { connectClient, type TestClient } from "../support/client.js";
+import { failCommand } from "../support/failpoint.js";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
 import { startProxy } from "../support/proxy.js";
 import { freshDatabase, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
@@ -105,6 +106,20 @@ describe("the watcher and its database", () => {
       await gateway?.stop();
       await proxy.close();
     }).timeout(120_000);
+
+    it("may take longer to open the stream than any other answer is waited for", async () => {
+      await failCommand(database.client, "alwaysOn", {
+        failCommands: ["aggregate"],
+        blockConnection: true,
+        blockTimeMS: 4_000,
+      });
+      const connection = await open(`${database.uri}&socketTimeoutMS=3000`).finally(() =>
+        failCommand(database.client, "off", undefined),
+      );
+      await items().insertOne({ _id: 1 });
+      expect(await connection.next()).to.deep.include({ data: { id: 1 } });
+      expect(opened().logged.filter((line) => line.msg === "change stream failed")).to.deep.equal([]);
+    }).timeout(60_000);
 
     it("may have its getMore killed (hazard 3)", async () => {
       const connection = await open();

@@ -127,6 +127,20 @@ describe("the watcher's recovery", () => {
     });
   }
 
+  it("starts although the server is about to stop at that moment, and remembers what database it is", async () => {
+    const tag = (await positionNow()).slice(24);
+    await gateway.stop();
+    const interruptedAtShutdown = 11600;
+    // The driver tries once more by itself.
+    await failCommand(
+      database.client,
+      { times: 2 },
+      { failCommands: ["listCollections"], errorCode: interruptedAtShutdown },
+    );
+    gateway = await startTestGateway({ mongo: database.uri, interfaces: { items: { read: true } } });
+    expect((await positionNow()).slice(24), "the database's identity").to.equal(tag);
+  });
+
   async function positionNow(): Promise<string> {
     return ((await (await fetch(`${gateway.url}/api/items`)).json()) as { position: string }).position;
   }

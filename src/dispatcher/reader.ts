@@ -1,6 +1,6 @@
 import { type ClientSession, type Document, Timestamp } from "mongodb";
 import type { SnapshotSettings } from "../config/settings.js";
-import { type Database, decodeDocument, decoding } from "../database.js";
+import { type Database, decodeDocument, decoding, isUnauthorized } from "../database.js";
 import type { MatchOptions } from "../filter/compile.js";
 import type { Filter } from "../filter/parse.js";
 import type { Logger } from "../log.js";
@@ -52,7 +52,7 @@ export interface Selection {
 export interface ViewReader {
   /** How the server matches, where that depends on its version. */
   readonly matching: MatchOptions;
-  /** Whether the server keeps an image of each document before a change. */
+  /** Whether the server is known to keep an image of each document before a change. */
   hasImages(collection: string): Promise<boolean>;
   /**
    * The ids of the documents that match, at the head or a little later, and the time (as the beginning of a position) by which
@@ -94,9 +94,15 @@ export function createViewReader(
   };
 
   async function readImages(collection: string): Promise<boolean> {
-    const [found] = await db.listCollections({ name: collection }).toArray();
-    const { options } = (found ?? {}) as { options?: Document };
-    return options?.changeStreamPreAndPostImages?.enabled === true;
+    try {
+      const [found] = await db.listCollections({ name: collection }).toArray();
+      const { options } = (found ?? {}) as { options?: Document };
+      return options?.changeStreamPreAndPostImages?.enabled === true;
+    } catch (error) {
+      // Reading takes `find` and `changeStream`. Without `listCollections` images can't be relied on.
+      if (isUnauthorized(error)) return false;
+      throw error;
+    }
   }
 
   function find({ collection, filter, representation }: Selection, session: ClientSession, level: ReadConcernLevel) {

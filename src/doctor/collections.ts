@@ -1,7 +1,7 @@
 import type { Db, Document } from "mongodb";
 import type { InterfaceSettings } from "../config/settings.js";
-import type { Database } from "../database.js";
-import { type Finding, messageOf, serverCodeOf, unauthorized } from "./finding.js";
+import { type Database, isUnauthorized } from "../database.js";
+import { type Finding, messageOf } from "./finding.js";
 
 /** How long opening a change stream waits for a first event, in milliseconds: that it opens is all that matters. */
 const maxAwaitTimeMS = 50;
@@ -37,7 +37,7 @@ export async function collectionFindings(
       ),
     );
   }
-  if (described === undefined) findings.push(notListed(db, user));
+  if (described === undefined) findings.push(notListed(db, interfaces, user));
   return findings;
 }
 
@@ -50,7 +50,7 @@ async function userOf(db: Db): Promise<User> {
     return (authInfo as { authenticatedUsers?: NonNullable<User>[] } | undefined)?.authenticatedUsers?.[0];
   } catch (error) {
     // Some servers tell even this only to users.
-    if (serverCodeOf(error) === unauthorized) return undefined;
+    if (isUnauthorized(error)) return undefined;
     throw error;
   }
 }
@@ -68,7 +68,7 @@ async function streamFindings(database: Database, names: readonly string[], user
     await stream.tryNext();
     return [{ area: "collections", level: "ok", what: `the change stream over ${names.join(", ")} opens` }];
   } catch (error) {
-    const isPrivilege = serverCodeOf(error) === unauthorized;
+    const isPrivilege = isUnauthorized(error);
     return [
       {
         area: "collections",
@@ -99,7 +99,7 @@ async function privilegeFindings(
       await work();
       return true;
     } catch (error) {
-      const isPrivilege = serverCodeOf(error) === unauthorized;
+      const isPrivilege = isUnauthorized(error);
       findings.push({
         area: "collections",
         level: "problem",
@@ -121,8 +121,9 @@ async function privilegeFindings(
   const written = served.filter(({ write }) => write !== false);
   if (written.length > 0) {
     const none = { _id: { $in: [] } };
-    const updates = await attempt("change", "readWrite", () => target.updateOne(none, { $set: { _id: 0 } }));
-    if (updates) await attempt("delete from", "readWrite", () => target.deleteOne(none));
+    // Of many, for a sharded collection takes those of one only where the filter names its shard key.
+    const updates = await attempt("change", "readWrite", () => target.updateMany(none, { $unset: { none: "" } }));
+    if (updates) await attempt("delete from", "readWrite", () => target.deleteMany(none));
   }
   return findings;
 }
@@ -132,7 +133,7 @@ async function describe(db: Db, names: readonly string[]): Promise<Described[] |
   try {
     return await db.listCollections({ name: { $in: names } }).toArray();
   } catch (error) {
-    if (serverCodeOf(error) === unauthorized) return undefined;
+    if (isUnauthorized(error)) return undefined;
     throw error;
   }
 }
@@ -203,12 +204,14 @@ function imageFindings(collection: string, served: readonly InterfaceSettings[],
   ];
 }
 
-function notListed(db: Db, user: User): Finding {
+function notListed(db: Db, interfaces: readonly InterfaceSettings[], user: User): Finding {
+  const needsImages = interfaces.some(({ read }) => typeof read !== "boolean");
   return {
     area: "collections",
-    level: "note",
+    level: needsImages ? "problem" : "warning",
     what: `${nameOf(user)} may not list the collections of ${db.databaseName}`,
-    consequence: "whether they exist and keep pre-images was not looked at; the gateway itself does without",
+    consequence:
+      "whether they exist and keep pre-images can't be known; the gateway takes it that they keep none, so each view with a filter remembers every id it has shown",
     fix: grant(user, "read", db),
   };
 }

@@ -21,12 +21,3 @@ export interface Finding {
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
-
-/** @returns the number that a MongoDB server gives its errors, or undefined */
-export function serverCodeOf(error: unknown): number | undefined {
-  const { code } = error as { code?: unknown };
-  return typeof code === "number" ? code : undefined;
-}
-
-/** MongoDB's `Unauthorized`: the user lacks a privilege, or there is no user where one is needed. */
-export const unauthorized = 13;

@@ -1,6 +1,6 @@
 import type { Collection, Document, Timestamp } from "mongodb";
-import type { Database } from "../database.js";
-import { type Finding, messageOf, serverCodeOf, unauthorized } from "./finding.js";
+import { type Database, isUnauthorized } from "../database.js";
+import { type Finding, messageOf } from "./finding.js";
 
 const leastHours = 1;
 /** An oplog that is emptier than this still grows: how far it goes back says nothing yet about how far it will. */
@@ -27,10 +27,9 @@ export async function oplogFindings(database: Database): Promise<Finding[]> {
       {
         area: "oplog",
         level: "note",
-        what:
-          serverCodeOf(error) === unauthorized
-            ? "the user may not read local.oplog.rs"
-            : `local.oplog.rs can't be read: ${messageOf(error)}`,
+        what: isUnauthorized(error)
+          ? "the user may not read local.oplog.rs"
+          : `local.oplog.rs can't be read: ${messageOf(error)}`,
         consequence: "how long a client may be away was not looked at; the gateway itself does without",
         fix: "as an administrator: rs.printReplicationInfo()",
       },
@@ -55,7 +54,7 @@ async function windowFinding(oplog: Collection): Promise<Finding> {
     level: "warning",
     what,
     consequence: "whoever is away for longer, client or gateway, has lost its place and starts again with a snapshot",
-    fix: "db.adminCommand({ replSetResizeOplog: 1, size: 16384, minRetentionHours: 24 }), with the size in MB, on each member",
+    fix: "db.adminCommand({ replSetResizeOplog: 1, size: Double(16384), minRetentionHours: Double(24) }), with the size in MB, on each member; at Atlas, the cluster's Minimum Oplog Window",
   };
 }
 

@@ -1,19 +1,16 @@
 import { type Document, MongoClient } from "mongodb";
-import type { Database } from "../database.js";
+import { type Database, isUserRefused } from "../database.js";
 import { redact } from "../log.js";
-import { type Finding, messageOf, serverCodeOf, unauthorized } from "./finding.js";
+import { type Finding, messageOf } from "./finding.js";
 
-/** MongoDB's `AuthenticationFailed`. */
-const authenticationFailed = 18;
 /** Clocks that differ by more than this make lifetimes of tokens and tasks visibly wrong. In milliseconds. */
 const clockToleranceMilliseconds = 5_000;
 
 /** Why no connection came about. */
 export async function unreachableFinding(error: unknown, uri: string): Promise<Finding> {
   const cause = (error as { cause?: unknown }).cause ?? error;
-  const code = serverCodeOf(cause);
   const where = redact(uri);
-  if (code === authenticationFailed || code === unauthorized) {
+  if (isUserRefused(cause)) {
     return {
       area: "database",
       level: "problem",

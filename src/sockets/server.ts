@@ -32,6 +32,8 @@ import {
 
 /** What waits for a slow reader when the gateway stops gets this long to leave, in milliseconds. */
 const lingerMilliseconds = 1_000;
+/** The part of the stop's grace that requests in flight have: one slow client must not take the time of all that stops after. */
+const requestsShareOfGrace = 0.5;
 /** A document of 16 MB, MongoDB's largest, as a message: written without loss it can be several times as long. */
 const largestMessageBytes = 128_000_000;
 /** Sockets that are ended in one turn of the event loop. */
@@ -264,10 +266,11 @@ export function createSockets(options: SocketsOptions): Sockets {
     },
     stop: once(async () => {
       isStopping = true;
+      const requestsEnd = AbortSignal.timeout(Math.ceil(settings.shutdown.graceSeconds * 1_000 * requestsShareOfGrace));
       if (listening !== undefined) us_listen_socket_close(listening);
       gate.stop();
       await endAll();
-      await front.stop();
+      await front.stop(requestsEnd);
       sweep.stop();
       live.stop();
       expiry.stop();

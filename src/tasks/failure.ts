@@ -39,7 +39,7 @@ export function resultFailure(result: unknown): TaskError | undefined {
     message: oneLine(`the result can't be stored: ${why}`),
   });
   try {
-    const problem = storageProblem(result, 0);
+    const problem = storageProblem(result);
     if (problem !== undefined) return notSerialisable(problem);
     const bytes = BSON.calculateObjectSize({ result });
     if (bytes > maxResultBytes) {
@@ -56,8 +56,8 @@ export function resultFailure(result: unknown): TaskError | undefined {
   }
 }
 
-/** What the driver would store as something else, or as nothing, without a word. */
-function storageProblem(value: unknown, depth: number): string | undefined {
+/** What the driver would store as something else, or as nothing, without a word, and what MongoDB refuses to store. */
+export function storageProblem(value: unknown, depth = 0): string | undefined {
   if (typeof value === "function" || typeof value === "symbol") return `it holds a ${typeof value}`;
   if (typeof value === "bigint" && BigInt.asIntN(64, value) !== value) return "it holds an integer of over 64 bits";
   if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return undefined;

@@ -1,3 +1,5 @@
+import { inspect } from "node:util";
+import { ObjectId } from "mongodb";
 import type { Logger } from "../log.js";
 
 /** A lease is renewed when a third of it has passed, so that one renewal may fail without harm. */
@@ -20,6 +22,8 @@ export function keepLease(options: {
   const interval = options.leaseMilliseconds / renewalsPerLease;
   let validUntil = options.since + options.leaseMilliseconds;
   let lastTryAt = options.since;
+  /** The renewal that follows a stall is waited for until then, although the lease is over. */
+  let graceUntil = Number.NEGATIVE_INFINITY;
   let hasEnded = false;
   let deadline: NodeJS.Timeout | undefined;
 
@@ -35,8 +39,14 @@ export function keepLease(options: {
     options.lost();
   }
 
+  function isStalled(now: number): boolean {
+    return now - lastTryAt > 2 * interval;
+  }
+
   function renew(): void {
     const askedAt = performance.now();
+    // This process slept. Whether another gateway has taken the task meanwhile, this renewal finds out.
+    if (isStalled(askedAt)) graceUntil = askedAt + interval;
     lastTryAt = askedAt;
     options.renew().then(
       (isOurs) => {
@@ -53,11 +63,10 @@ export function keepLease(options: {
     clearTimeout(deadline);
     deadline = setTimeout(
       () => {
-        const wasStalled = performance.now() - lastTryAt > 2 * interval;
-        if (!wasStalled) return lose();
-        // This process slept. Whether another gateway has taken the task meanwhile, a renewal finds out.
-        renew();
-        watchDeadline(performance.now() + interval);
+        // After a stall this timer and that of the renewals are both due, and either may be first.
+        if (isStalled(performance.now())) renew();
+        if (performance.now() < graceUntil) watchDeadline(graceUntil);
+        else lose();
       },
       Math.max(0, at - performance.now()),
     );
@@ -94,7 +103,7 @@ export function createLeaseWatch(options: { leaseMilliseconds: number; expired(i
     watch(id, expiresAt, atLeastMilliseconds = 0) {
       forget(id);
       // The clocks may differ: the wait is kept within what a lease can be.
-      const left = expiresAt === null || expiresAt === undefined ? leaseMilliseconds : expiresAt.getTime() - Date.now();
+      const left = expiresAt instanceof Date ? expiresAt.getTime() - Date.now() : leaseMilliseconds;
       const wait = Math.max(atLeastMilliseconds, Math.min(left, leaseMilliseconds)) + 20;
       const timer = setTimeout(() => {
         timers.delete(keyOf(id));
@@ -109,7 +118,12 @@ export function createLeaseWatch(options: { leaseMilliseconds: number; expired(i
   };
 }
 
-/** A text for an id, whatever its type, to be used as the key of a map. */
+const everything = { depth: null, maxArrayLength: null, maxStringLength: null, breakLength: Number.POSITIVE_INFINITY };
+
+/**
+ * A text for an id, whatever its type, to be used as the key of a map and in the log. Other programs insert tasks too, and an
+ * id such as `{ toString: 1 }` has no text of its own.
+ */
 export function keyOf(id: unknown): string {
-  return `${typeof id} ${String(id)}`;
+  return id instanceof ObjectId ? id.toHexString() : inspect(id, everything);
 }

@@ -1,5 +1,6 @@
 import { BSON } from "mongodb";
 import type { TaskProgress } from "./define.js";
+import { storageProblem } from "./failure.js";
 
 const maxProgressBytes = 16_000;
 
@@ -82,6 +83,8 @@ function progressOf(value: unknown): TaskProgress {
   if (typeof value !== "object" || value === null) {
     throw new TypeError(`progress has to be a number from 0 to 1 or an object, not ${String(value)}`);
   }
+  const problem = storageProblem(value);
+  if (problem !== undefined) throw new TypeError(`progress can't be stored: ${problem}`);
   const bytes = BSON.serialize({ value });
   if (bytes.length > maxProgressBytes) {
     throw new RangeError(`progress may have ${maxProgressBytes} bytes, not ${bytes.length}`);

@@ -6,12 +6,15 @@ import type { Logger } from "../log.js";
 import { createBackoff, sleep } from "../retry.js";
 import type { MainTaskContext, TaskDefinition } from "./define.js";
 import { failureOf, resultFailure, timeoutFailure } from "./failure.js";
-import { keepLease } from "./lease.js";
+import { keepLease, keyOf } from "./lease.js";
 import { createProgressWriter } from "./progress.js";
 import type { ClaimedTask, TaskEnd, TaskStore } from "./store.js";
 
 const progressIntervalMilliseconds = 200;
-/** A server that refuses an end this often will not take it: then the task fails, rather than being run again. */
+/**
+ * A server that refuses an end this often will not take it: then it is written without the last progress, and where that is
+ * refused as well, without the result: the task fails, rather than being run again.
+ */
 const maxRefusals = 3;
 
 /** Why a task is ended before its function is done. It is the reason of the function's signal. */
@@ -60,7 +63,7 @@ type Settled = { value: unknown } | { error: unknown };
 export function startRun(task: ClaimedTask, definition: TaskDefinition, options: RunOptions): Run {
   const { store } = options;
   const { fence } = task;
-  const log = options.log.child({ task: definition.name, taskId: String(fence._id) });
+  const log = options.log.child({ task: definition.name, taskId: keyOf(fence._id) });
   const controller = new AbortController();
   let interruption: Interruption | undefined;
   const interrupt = (reason: Interruption): void => {
@@ -108,13 +111,13 @@ export function startRun(task: ClaimedTask, definition: TaskDefinition, options:
     let end = endOf(settled, interruption, options.timeoutMilliseconds);
     if (settled !== undefined && "error" in settled) log.error({ err: settled.error, ...end }, "task failed");
     const isWritten = await write((refusals) => {
-      if (refusals === maxRefusals) {
+      if (refusals > maxRefusals) {
         end = {
           state: "failed",
           error: { code: "result-refused", message: "the database refused to store the result" },
         };
       }
-      return store.end(fence, end, last);
+      return store.end(fence, end, refusals < maxRefusals ? last : undefined);
     });
     return isWritten ? end.state : "lost";
   }

@@ -24,6 +24,10 @@ export interface ClaimedTask {
   readonly claimedAt: number;
 }
 
+/** What is read of tasks that others run: the rest of such a document may be what this gateway can't even decode. */
+export type TaskLease = Pick<TaskDocument, "_id" | "state" | "gateway" | "attempts" | "lease_expires_at">;
+const leaseFields = { state: 1, gateway: 1, attempts: 1, lease_expires_at: 1 };
+
 export type TaskEnd = { state: "complete"; result: unknown } | { state: "failed"; error: TaskError };
 type LastProgress = { progress: TaskProgress } | undefined;
 
@@ -53,21 +57,33 @@ export function createTaskStore(options: {
 
   return {
     /**
-     * Makes the collection, with the index that claims and counts use, and with images, by which every state of a task is
-     * shown: a look-up skips those that pass quickly. Where one is not allowed, tasks run without it.
+     * Makes the collection, with images, by which every state of a task is shown: a look-up skips those that pass quickly.
+     * Where it may not, tasks run without them.
      */
-    async prepare(): Promise<void> {
+    async keepImages(): Promise<void> {
+      if (!options.images()) return;
       const images = { changeStreamPreAndPostImages: { enabled: true } };
       try {
-        if (options.images()) {
-          const [existing] = await db.listCollections({ name: tasksCollection }, { nameOnly: true }).toArray();
-          if (existing !== undefined) await db.command({ collMod: tasksCollection, ...images });
-          else await db.createCollection(tasksCollection, images).catch(ignoreExisting);
+        const [existing] = await db.listCollections({ name: tasksCollection }).toArray();
+        const { options: kept } = (existing ?? {}) as { options?: Document };
+        if (existing === undefined) await db.createCollection(tasksCollection, images).catch(ignoreExisting);
+        // It takes a lock and a privilege, so it is asked for only where there is something to change.
+        else if (kept?.changeStreamPreAndPostImages?.enabled !== true) {
+          await db.command({ collMod: tasksCollection, ...images });
         }
+      } catch (error) {
+        if (!(error instanceof MongoServerError)) throw error;
+        options.log.warn({ err: error }, "the tasks collection could not be given its images");
+      }
+    },
+
+    /** Makes the index that claims and counts use. Where it may not, they read the whole collection. */
+    async makeIndex(): Promise<void> {
+      try {
         await tasks.createIndex({ state: 1, created_at: 1, _id: 1 });
       } catch (error) {
         if (!(error instanceof MongoServerError)) throw error;
-        options.log.warn({ err: error }, "the tasks collection could not be given its index and images");
+        options.log.warn({ err: error }, "the tasks collection could not be given its index");
       }
     },
 
@@ -150,8 +166,8 @@ export function createTaskStore(options: {
     },
 
     /** The tasks that some gateway runs, or ran when it died. */
-    running(): Promise<TaskDocument[]> {
-      return tasks.find({ state: "running" }).toArray();
+    running(): Promise<TaskLease[]> {
+      return tasks.find<TaskLease>({ state: "running" }, { projection: leaseFields }).toArray();
     },
 
     /**
@@ -160,7 +176,7 @@ export function createTaskStore(options: {
      *
      * @returns what became of it by this call, the task where it is still running, or undefined where it is not
      */
-    async expire(id: unknown): Promise<"queued" | "failed" | TaskDocument | undefined> {
+    async expire(id: unknown): Promise<"queued" | "failed" | TaskLease | undefined> {
       // Leases are made with the server's clock and are compared with it, whatever the gateways' clocks say.
       const { localTime } = await db.command({ hello: 1 });
       const expired = { _id: id, state: "running", lease_expires_at: { $not: { $gt: localTime as Date } } };
@@ -181,7 +197,8 @@ export function createTaskStore(options: {
         { $set: { state: "queued", gateway: null, lease_expires_at: null, started_at: null, progress: null } },
       );
       if (queued.modifiedCount > 0) return "queued";
-      return (await tasks.findOne({ _id: id, state: "running" } as Filter<TaskDocument>)) ?? undefined;
+      const running = { _id: id, state: "running" } as Filter<TaskDocument>;
+      return (await tasks.findOne<TaskLease>(running, { projection: leaseFields })) ?? undefined;
     },
   };
 }

@@ -15,6 +15,7 @@ import { definitionsOf, type TaskDefinition } from "./define.js";
 import { creatorOf, hasEnded, type TaskDocument, tasksCollection } from "./document.js";
 import { checkInput } from "./input.js";
 import { createLeaseWatch, keyOf } from "./lease.js";
+import { prepareTasks } from "./prepare.js";
 import { type Outcome, type Run, type RunOptions, startRun } from "./run.js";
 import { type ClaimedTask, createTaskStore } from "./store.js";
 
@@ -28,6 +29,8 @@ export interface TasksOptions {
   http: HttpClient;
   log: Logger;
   metrics: Metrics;
+  /** How long `start` tries to reach the database, in milliseconds. */
+  startTimeoutMilliseconds?: number;
   /** How long `stop` may take. Three quarters of it are the running tasks' grace, the rest is for giving them back. */
   stopMilliseconds: number;
 }
@@ -37,7 +40,7 @@ export interface Tasks extends Service {
   /** This gateway's name in the documents of the tasks that it runs. */
   readonly instance: string;
   /**
-   * Takes what the watcher saw, and returns at once. A task is started by the change that its insert was; resets and all
+   * Takes what the watcher saw, and returns at once; it never throws. A task is started by the change that its insert was; resets and all
    * other collections' changes may be handed over as well.
    */
   onEvent(event: StreamEvent): void;
@@ -173,22 +176,24 @@ export function createTasks(options: TasksOptions): Tasks {
     if (stopping.signal.aborted || runs.has(keyOf(id))) return;
     try {
       const found = await store.expire(id);
-      if (found === "queued") log.warn({ taskId: String(id) }, "a task whose gateway was lost is queued again");
+      if (found === "queued") log.warn({ taskId: keyOf(id) }, "a task whose gateway was lost is queued again");
       else if (found === "failed") {
-        log.error({ taskId: String(id) }, "a task was given up: its gateways were lost");
+        log.error({ taskId: keyOf(id) }, "a task was given up: its gateways were lost");
         metrics.tasks.inc({ task: "unknown", state: "failed" });
       } else if (found !== undefined && !runs.has(keyOf(id)) && !stopping.signal.aborted) {
         leases.watch(id, found.lease_expires_at, leaseMilliseconds / 3);
       }
     } catch (error) {
-      log.warn({ err: error, taskId: String(id) }, "a task's lease could not be looked at");
+      log.warn({ err: error, taskId: keyOf(id) }, "a task's lease could not be looked at");
       if (!stopping.signal.aborted) leases.watch(id, undefined);
     }
   }
 
   /** At the start, and after a reset of the stream, what happened before is not on it. */
   async function recover(): Promise<void> {
-    for (const task of await store.running()) {
+    const running = await store.running();
+    if (stopping.signal.aborted) return;
+    for (const task of running) {
       if (!runs.has(keyOf(task._id))) leases.watch(task._id, task.lease_expires_at);
     }
     wake();
@@ -209,11 +214,17 @@ export function createTasks(options: TasksOptions): Tasks {
     name: "tasks",
     definitions,
     instance,
-    async start() {
+    async start(signal) {
       if (names.length === 0) return;
-      await store.prepare();
-      isStarted = true;
-      await recover();
+      await prepareTasks(store, {
+        ...options,
+        signal,
+        stopping: stopping.signal,
+        async recover() {
+          isStarted = true;
+          await recover();
+        },
+      });
     },
     stop: once(async () => {
       stopping.abort();
@@ -233,7 +244,15 @@ export function createTasks(options: TasksOptions): Tasks {
       if (!isStarted) return;
       if (event.kind === "reset") {
         if (event.collections?.includes(tasksCollection) ?? true) void recoverUntilDone();
-      } else if (event.collection === tasksCollection) onChange(event);
+      } else if (event.collection === tasksCollection) {
+        try {
+          onChange(event);
+        } catch (error) {
+          // Any program may write to the collection: one document that can't be decoded must not end the stream of all others.
+          metrics.quarantined.inc({ interface: tasksCollection });
+          log.error({ err: error, position: event.position }, "change of a task not decoded");
+        }
+      }
     },
     async create(name, input, user) {
       const definition = definitions.get(name);

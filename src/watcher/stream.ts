@@ -50,7 +50,7 @@ export function optionsOf(support: Support): ChangeStreamOptions {
 }
 
 /** What finding a server may take beyond any silence of the stream: the driver looks for one, and tries twice. */
-const openingMilliseconds = 10_000;
+const findingMilliseconds = 10_000;
 
 /** Nothing came, not even an empty batch, for longer than the server may stay silent. */
 export class SilentStreamError extends Error {
@@ -86,6 +86,8 @@ interface BatchCursor {
   /** The server has opened the stream, perhaps with events; `tryNext` then goes on to wait for a first one. */
   once(event: "init", listener: (response: { readonly batchSize: number }) => void): void;
   readonly postBatchResumeToken?: ResumeToken;
+  /** What the command that opens it is sent with. `watch` itself would hand a time limit for the socket on to the server. */
+  readonly changeStreamCursorOptions: { socketTimeoutMS?: number };
 }
 
 /**
@@ -93,6 +95,8 @@ interface BatchCursor {
  * empty and comes as soon as the stream is open. It never resumes by itself: an error ends it.
  *
  * @param options.silenceMilliseconds - the longest wait for a batch before the connection is taken for dead
+ * @param options.openingMilliseconds - the longest wait for the stream to open, if that is another; the socket's own limit
+ *   follows it. What it takes to find a server comes on top
  * @param options.undecodable - told of an event that can't be read; the others of its batch are yielded all the same
  * @throws the driver's errors as they are, `SilentStreamError` and `StreamEndedError`
  */
@@ -102,13 +106,17 @@ export async function* readBatches(
   options: {
     stream: ChangeStreamOptions;
     silenceMilliseconds: number;
+    openingMilliseconds?: number;
     signal: AbortSignal;
     undecodable: (error: Error) => void;
   },
 ): AsyncGenerator<RawBatch, void, void> {
   const stream = db.watch(pipeline, { ...options.stream, raw: true });
   const cursor = (stream as unknown as { cursor: BatchCursor }).cursor;
-  const wait = createWait(options.silenceMilliseconds, options.signal);
+  const { silenceMilliseconds, openingMilliseconds = silenceMilliseconds } = options;
+  const longestOpening = openingMilliseconds + findingMilliseconds;
+  cursor.changeStreamCursorOptions.socketTimeoutMS = longestOpening;
+  const wait = createWait(silenceMilliseconds, options.signal);
   try {
     let openingToken: ResumeToken | undefined;
     const opening = new Promise<null>((resolve) =>
@@ -119,7 +127,7 @@ export async function* readBatches(
       }),
     );
     let next = readNext(cursor, options.undecodable);
-    if ((await wait.until(Promise.race([opening, next]), openingMilliseconds)) === "aborted") return;
+    if ((await wait.until(Promise.race([opening, next]), longestOpening)) === "aborted") return;
     yield { events: [], token: openingToken };
     while (!options.signal.aborted) {
       const events = await wait.until(next);
@@ -163,11 +171,11 @@ function createWait(silenceMilliseconds: number, signal: AbortSignal) {
   const abort = (): void => giveUp("aborted");
   signal.addEventListener("abort", abort, { once: true });
   return {
-    /** @param moreMilliseconds - what this wait may take beyond the others */
-    until<Read>(read: Promise<Read>, moreMilliseconds = 0): Promise<Read | "aborted"> {
-      if (timer === undefined || silenceMilliseconds + moreMilliseconds !== allowed) {
+    /** @param milliseconds - what this wait may take, if that is other than the rest of them may */
+    until<Read>(read: Promise<Read>, milliseconds = silenceMilliseconds): Promise<Read | "aborted"> {
+      if (timer === undefined || milliseconds !== allowed) {
         clearTimeout(timer);
-        allowed = silenceMilliseconds + moreMilliseconds;
+        allowed = milliseconds;
         timer = setTimeout(() => giveUp(new SilentStreamError(allowed)), allowed);
       } else timer.refresh();
       return new Promise((resolve, reject) => {

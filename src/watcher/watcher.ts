@@ -4,20 +4,19 @@ import { DatabaseUnreachableError, TailgateError } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics.js";
 import { formatPosition, ordinals } from "../position.js";
-import { createBackoff, sleep, turnOfTheEventLoop, unlessAborted } from "../retry.js";
+import { createBackoff, sleep, turnOfTheEventLoop, unlessAborted, untilDone } from "../retry.js";
 import { once, type Service } from "../service.js";
 import { changeOf, type StreamEvent, timeOf } from "./change.js";
 import { type Recovery, recoveryFrom } from "./failure.js";
 import { createAssembler } from "./fragments.js";
 import { lookUp, updatesToLookUp } from "./look-up.js";
 import { oldestEntry } from "./oplog.js";
+import { createPatience } from "./patience.js";
 import { createPositions } from "./positions.js";
 import type { RawEvent } from "./raw-event.js";
 import { createResumePoint } from "./resume-point.js";
 import { normalSilenceMilliseconds, optionsOf, pipelineOf, type RawBatch, readBatches } from "./stream.js";
 
-/** Under the driver's own time limit for a socket, which would otherwise come first. */
-const longestSilenceMilliseconds = 50_000;
 /** Longer than the server holds back an empty batch: something is wrong, though perhaps not for long. */
 const lateMilliseconds = 4_000;
 /** How much history is read again at the start, and how long that may hold the start up. */
@@ -35,6 +34,9 @@ const troubles: Readonly<Record<Recovery, string>> = {
   "new-epoch": "the change stream failed: its history is lost and it is being reopened at the current time",
   wait: "the change stream failed; the log says why",
 };
+
+const neverOpens =
+  "the change stream does not open, however long it is waited for: the server may have to read through too much that was written meanwhile. A larger socketTimeoutMS in MONGODB_URI gives it more time; a gateway that is restarted begins at the current time instead, and its clients with a snapshot";
 
 /** Where a batch goes. */
 export interface Sink {
@@ -92,7 +94,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   let refillUntil = "";
   let startedAt = performance.now();
   let batchSize = largestBatch;
-  let silenceMilliseconds = normalSilenceMilliseconds;
+  const patience = createPatience(normalSilenceMilliseconds, database.client.options.socketTimeoutMS);
   let lastBatchAt = performance.now();
   let trouble: string | undefined = "the change stream is not open yet";
   let running: Promise<void> | undefined;
@@ -105,7 +107,8 @@ export function createWatcher(options: WatcherOptions): Watcher {
     let isOpening = true;
     for await (const batch of readBatches(db, pipelineOf(options.collections, database.support), {
       stream: { ...optionsOf(database.support), ...from, batchSize },
-      silenceMilliseconds,
+      silenceMilliseconds: patience.silenceMilliseconds,
+      openingMilliseconds: patience.openingMilliseconds,
       signal: stopping.signal,
       undecodable: quarantine,
     })) {
@@ -194,7 +197,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   /** That a stream opens shows no health yet: one that opens and then always fails must be retried ever more slowly. */
   function healthy(): void {
     backoff.reset();
-    silenceMilliseconds = normalSilenceMilliseconds;
+    patience.reset();
     batchSize = Math.min(largestBatch, batchSize * 2);
   }
 
@@ -229,7 +232,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       lost = true;
     } else if (recovery === "shrink") {
       batchSize = Math.max(smallestBatch, Math.floor(batchSize / 2));
-      silenceMilliseconds = Math.min(longestSilenceMilliseconds, silenceMilliseconds * 2);
+      if (!patience.lengthen()) log.error(neverOpens);
     }
     if (recovery === "wait") failed(error);
     await sleep(recovery === "wait" ? Math.max(5_000, backoff.next()) : backoff.next(), stopping.signal);
@@ -243,19 +246,6 @@ export function createWatcher(options: WatcherOptions): Watcher {
     refillFrom = oldest?.greaterThan(from) ? oldest : from;
     refillUntil = formatPosition({ ...timeOf(now), ordinal: ordinals.before, tag: database.tag });
     startedAt = performance.now();
-  }
-
-  /** A connection that breaks at this moment is no reason not to start. */
-  async function beginRefillUntil(timeout: AbortSignal): Promise<void> {
-    for (;;) {
-      try {
-        return await unlessAborted(beginRefill(), timeout);
-      } catch (error) {
-        if (timeout.aborted || recoveryFrom(error) !== "resume") throw error;
-        log.warn({ err: error }, "the database's time not read yet");
-        await sleep(backoff.next(), timeout);
-      }
-    }
   }
 
   return {
@@ -272,14 +262,21 @@ export function createWatcher(options: WatcherOptions): Watcher {
     },
     async start(signal) {
       const timeout = AbortSignal.any([signal, AbortSignal.timeout(options.startTimeoutMilliseconds ?? 30_000)]);
-      await beginRefillUntil(timeout);
-      const opening = new Promise<void>((resolve, reject) => {
-        running = supervise(resolve, (error) => reject(startFailure(error)));
-      });
-      await unlessAborted(opening, timeout).catch((error: unknown) => {
-        if (error instanceof TailgateError || signal.aborted) throw error;
+      try {
+        // A connection that breaks at this moment is no reason not to start.
+        await untilDone(beginRefill, {
+          signal: timeout,
+          mayPass: (error) => recoveryFrom(error) === "resume",
+          failed: (error) => log.warn({ err: error }, "the database's time not read yet"),
+        });
+        const opening = new Promise<void>((resolve, reject) => {
+          running = supervise(resolve, (error) => reject(startFailure(error)));
+        });
+        await unlessAborted(opening, timeout);
+      } catch (error) {
+        if (error instanceof TailgateError || signal.aborted || !timeout.aborted) throw error;
         throw new DatabaseUnreachableError(`no change stream in time: ${trouble}`, { cause: error });
-      });
+      }
     },
     stop: once(async () => {
       stopping.abort();
