@@ -4,8 +4,10 @@ import { gzipSync } from "node:zlib";
 import { expect } from "chai";
 import fc from "fast-check";
 import type { Document } from "mongodb";
+import { z } from "zod";
 import { createReads, defaultReadLimits } from "../../src/api/reads.js";
 import { RequestError } from "../../src/errors.js";
+import { defineTask } from "../../src/tasks/define.js";
 import { failCommand } from "../support/failpoint.js";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
 import { freshDatabase, givenUri, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
@@ -293,7 +295,12 @@ describe("the API of a gateway whose database is away", () => {
   it("says so at once, instead of looking for it at each request", async function () {
     if (givenUri) this.skip();
     const server = await startOwnServer();
-    const gateway = await startTestGateway({ mongo: server.uri("away"), interfaces: { jobs: { read: true } } });
+    const nothing = defineTask({ name: "nothing", input: z.undefined(), where: "main", allow: () => true, run() {} });
+    const gateway = await startTestGateway({
+      mongo: server.uri("away"),
+      interfaces: { jobs: { read: true } },
+      tasks: [nothing],
+    });
     try {
       const url = `${gateway.url}/api/jobs`;
       expect((await fetch(url)).status).to.equal(200);
@@ -303,6 +310,16 @@ describe("the API of a gateway whose database is away", () => {
       const response = await fetch(url);
       expect(response.headers.get("retry-after")).to.equal("1");
       expect(await refusalOf(response)).to.equal("503 database-unavailable");
+      const headers = { "content-type": "application/json" };
+      for (const [path, init] of [
+        ["/api/tasks", { method: "POST", headers, body: '{"name":"nothing"}' }],
+        ["/api/tasks/652f1b2c3d4e5f6071829304", {}],
+        ["/api/tasks/652f1b2c3d4e5f6071829304", { method: "DELETE" }],
+      ] as const) {
+        const answer = await fetch(gateway.url + path, init);
+        expect(answer.headers.get("retry-after"), path).to.equal("1");
+        expect(await refusalOf(answer), path).to.equal("503 database-unavailable");
+      }
       expect(performance.now() - began).to.be.lessThan(1_000);
     } finally {
       await gateway.stop();

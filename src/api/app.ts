@@ -16,6 +16,7 @@ import { type InterfacesOptions, interfacesPart } from "./interfaces.js";
 import { metricsPart } from "./metrics.js";
 import { type ApiPart, addOpenApi } from "./openapi.js";
 import { problems } from "./problem.js";
+import { createReads, type Reads } from "./reads.js";
 import { crossOrigin, protectiveHeaders } from "./security.js";
 import { taskPaths } from "./task-paths.js";
 import { addTasks } from "./tasks.js";
@@ -29,7 +30,7 @@ export interface Api extends Service {
   readonly router: Router;
 }
 
-export interface ApiOptions extends InterfacesOptions {
+export interface ApiOptions extends Omit<InterfacesOptions, "reads"> {
   readonly metrics: Metrics;
   readonly readiness: Readiness;
   readonly tasks: Tasks;
@@ -54,13 +55,14 @@ export function createApi(options: ApiOptions): Api {
   koa.use(protectiveHeaders());
   koa.use(problems(log));
   koa.use(authenticated(options.authenticate, options.peerHeader));
+  const reads = createReads(options.db);
   // The tasks' own routes come before those that their interface has like any other.
   const parts = [
     healthPart(options.readiness),
     metricsPart({ ...options, isPublic: settings.metrics.public }),
     asyncApiPart(options.asyncApi),
-    ...tasksPart(options),
-    interfacesPart(options),
+    ...tasksPart(options, reads),
+    interfacesPart({ ...options, reads }),
   ];
   for (const part of parts) part.add(router);
   addOpenApi(router, parts);
@@ -90,11 +92,11 @@ export function createApi(options: ApiOptions): Api {
 }
 
 /** Tasks have routes where any are defined. */
-function tasksPart({ settings, tasks }: ApiOptions): ApiPart[] {
+function tasksPart({ settings, tasks }: ApiOptions, reads: Reads): ApiPart[] {
   const shown = settings.interfaces.get(tasksCollection);
   if (shown === undefined) return [];
   const readBody = jsonBody(settings.limits.payloadKilobytes * 1_024);
-  return [{ paths: taskPaths, add: (router) => addTasks(router, { tasks, settings: shown, readBody }) }];
+  return [{ paths: taskPaths, add: (router) => addTasks(router, { tasks, settings: shown, readBody, reads }) }];
 }
 
 function listen(server: Server, path: string): Promise<void> {

@@ -19,7 +19,7 @@ import { type ListRequest, listRequestOfBody, listRequestOfQuery } from "./list-
 import type { ApiPart } from "./openapi.js";
 import { completeSort, readPage } from "./page.js";
 import { methodNotAllowed } from "./problem.js";
-import { createReads, type ReadLimits } from "./reads.js";
+import type { Reads } from "./reads.js";
 import { firstById, goneSignal, interfaceFinder, notFound, parameterOf, sendJson } from "./requests.js";
 import { userOf } from "./user.js";
 import { addWrites, writeRoute } from "./writes.js";
@@ -30,7 +30,7 @@ export interface InterfacesOptions {
   readonly dispatcher: Pick<Dispatcher, "readRule">;
   /** The watcher's head: everything up to it is in what is read from now on. */
   readonly head: () => string | undefined;
-  readonly readLimits?: ReadLimits;
+  readonly reads: Reads;
   /** Eight hexadecimal digits of the database's identity; see `position.ts`. */
   readonly tag: () => string;
   /** How the server matches, where that depends on its version. */
@@ -44,8 +44,7 @@ export function interfacesPart(options: InterfacesOptions): ApiPart {
 }
 
 function addInterfaces(router: Router, options: InterfacesOptions): void {
-  const { settings, db, dispatcher } = options;
-  const reads = createReads(db, options.readLimits);
+  const { settings, db, dispatcher, reads } = options;
   const findInterface = interfaceFinder(settings, dispatcher);
   const parseBody = jsonBody(settings.limits.payloadKilobytes * 1_024);
 
@@ -56,7 +55,6 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
   router.get("/api/:interface/:id", item);
   addWrites(router, {
     ...options,
-    reads,
     findInterface,
     methodNotAllowed: (context) => methodNotAllowed(context, methodsOf(context, false)),
   });

@@ -8,7 +8,10 @@ import { RequestError } from "../errors.js";
 import type { TaskDocument } from "../tasks/document.js";
 import type { Tasks } from "../tasks/tasks.js";
 import { bodyOf } from "./body.js";
+import type { Reads } from "./reads.js";
+import { goneSignal } from "./requests.js";
 import { userOf } from "./user.js";
+import { writeErrorOf } from "./writes-errors.js";
 
 /** The body of `POST /api/tasks`. What `input` has to be is each task's own matter. */
 export const newTaskSchema = z.strictObject({
@@ -22,31 +25,41 @@ export interface TaskRoutesOptions {
   settings: InterfaceSettings;
   /** Reads a JSON body. */
   readBody: Middleware;
+  reads: Reads;
 }
 
 /**
  * `POST /api/tasks`, `GET /api/tasks/{id}` and `DELETE /api/tasks/{id}`, before the routes of interfaces. The list of
  * tasks is that of any other interface.
  */
-export function addTasks(router: Router, { tasks, settings, readBody }: TaskRoutesOptions): void {
+export function addTasks(router: Router, { tasks, settings, readBody, reads }: TaskRoutesOptions): void {
   const representation = createRepresentation(settings);
   const show = (context: Context, task: TaskDocument): void => {
     context.body = representation.encode(task as Document);
     context.type = "application/json";
   };
+  /** In the turns of all other requests, with a database that is away told as to those. */
+  const run = (context: Context, work: () => Promise<TaskDocument>): Promise<TaskDocument> =>
+    reads.run(goneSignal(context), () =>
+      work().catch((error: unknown) => {
+        throw writeErrorOf(error, settings.fields);
+      }),
+    );
 
   router.post("/api/tasks", readBody, async (context: Context) => {
     const { name, input } = newTaskOf(bodyOf(context));
-    const task = await tasks.create(name, input, userOf(context));
+    const task = await run(context, () => tasks.create(name, input, userOf(context)));
     context.status = 202;
     context.set("Location", `/api/tasks/${String(task._id)}`);
     show(context, task);
   });
   router.get("/api/tasks/:id", async (context: RouteContext) => {
-    show(context, await tasks.find(context.params.id, userOf(context)));
+    const task = await run(context, () => tasks.find(context.params.id, userOf(context)));
+    show(context, task);
   });
   router.delete("/api/tasks/:id", async (context: RouteContext) => {
-    show(context, await tasks.cancel(context.params.id, userOf(context)));
+    const task = await run(context, () => tasks.cancel(context.params.id, userOf(context)));
+    show(context, task);
   });
 }
 
