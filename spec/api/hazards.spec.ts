@@ -189,6 +189,23 @@ describe("the API (hazards 38, 39 and 40)", () => {
       expect((await post(gzipSync('{"limit":1}'), { "content-encoding": "gzip" })).status).to.equal(200);
     });
 
+    it("with a URL or a header that is too long get 431, and are told of the other way", async () => {
+      const long = "x".repeat(17_000);
+      for (const method of ["GET", "POST"]) {
+        for (const [path, headers] of [
+          [`/api/jobs?filter=${long}`, {}],
+          ["/api/jobs", { "x-long": long }],
+        ] as const) {
+          const body = method === "POST" ? "x".repeat(100_000) : null;
+          const problem = await problemOf(await fetch(url + path, { method, headers, body }));
+          expect(problem).to.include({ status: 431, code: "head-too-large", limitBytes: 16_384 });
+          expect(problem.detail).to.include("POST /api/{interface}/query");
+        }
+      }
+      expect((await fetch(`${url}/api/jobs`, { method: "HEAD", headers: { "x-long": long } })).status).to.equal(431);
+      expect((await fetch(`${url}/api/jobs`)).status).to.equal(200);
+    });
+
     it("with a body that is deep or no JSON get 400", async () => {
       const deep = `{"filter":{"state":${"[".repeat(5_000)}${"]".repeat(5_000)}}}`;
       for (const body of [deep, "{", '"text"', "nul", "\u0000", '{"limit":1}x']) {

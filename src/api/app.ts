@@ -1,5 +1,5 @@
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer, type Server } from "node:http";
+import type { Server } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Router from "@koa/router";
@@ -12,6 +12,7 @@ import type { Tasks } from "../tasks/tasks.js";
 import { asyncApiPart } from "./asyncapi.js";
 import { jsonBody } from "./body.js";
 import { healthPart, type Readiness } from "./health.js";
+import { createHttpServer } from "./http-server.js";
 import { type InterfacesOptions, interfacesPart } from "./interfaces.js";
 import { metricsPart } from "./metrics.js";
 import { type ApiPart, addOpenApi } from "./openapi.js";
@@ -80,7 +81,7 @@ export function createApi(options: ApiOptions): Api {
     async start() {
       folder = await mkdtemp(join(tmpdir(), "tailgate-"));
       socketPath = process.platform === "win32" ? `\\\\.\\pipe\\tailgate-${process.pid}` : join(folder, "api.sock");
-      server = createServer(koa.callback());
+      server = createHttpServer(koa.callback());
       await listen(server, socketPath);
     },
     stop: once(async () => {
