@@ -194,7 +194,9 @@ describe("the configuration", () => {
 
     it("names the line and column of what is no YAML or JSON", async () => {
       expect(await refusal(() => load("a: 1\nb: [2\n"))).to.match(/tailgate\.config\.yaml:3:1: invalid YAML/);
-      expect(await refusal(() => load("port: 1\nport: 2\n"))).to.match(/yaml:2:1: invalid YAML: .*unique/);
+      expect(await refusal(() => load("port: 1\nport: 2\n"))).to.match(
+        /yaml:2:1: invalid YAML: the same key is there twice/,
+      );
       expect(await refusal(() => load("port: *other\n"))).to.contain("invalid YAML: an alias without its anchor");
       expect(await refusal(() => load("port: !secret x\n"))).to.match(/yaml:1:7: invalid YAML/);
       const json = (text: string) => refusal(() => load(text, { TAILGATE_CONFIG: "a.json" }, {}, "a.json"));
@@ -316,6 +318,13 @@ describe("the configuration", () => {
         `auth: { jwt: { secret: x, algorithms: [${canary}] } }`,
         `auth: { jwt: { secret: *${canary} } }`,
         `auth: { jwt: { secret: !${canary} } }`,
+        `auth:\n  jwt:\n    secret: |${canary}`,
+        `auth:\n  jwt:\n    secret: >${canary}`,
+        `auth:\n  jwt:\n    secret: @${canary}`,
+        `auth: { jwt: { secret: "\\U${canary}" } }`,
+        `auth: { jwt: { secret: "x" ${canary} } }`,
+        `%${canary}`,
+        `auth: { jwt: { secret:${canary} } }`,
         `mongo: mongodb://u:${canary}@h`,
         `mongo: mongodb://u:${canary}@x@h/db`,
         `mongo: mongodb://u:${canary}@h:port/db`,
