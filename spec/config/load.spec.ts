@@ -199,6 +199,8 @@ describe("the configuration", () => {
       );
       expect(await refusal(() => load("port: *other\n"))).to.contain("invalid YAML: an alias without its anchor");
       expect(await refusal(() => load("port: !secret x\n"))).to.match(/yaml:1:7: invalid YAML/);
+      const documents = await refusal(() => load("port: 1\n---\nport: 2\n"));
+      expect(documents).to.match(/yaml:2:1: invalid YAML: a second document begins here/);
       const json = (text: string) => refusal(() => load(text, { TAILGATE_CONFIG: "a.json" }, {}, "a.json"));
       expect(await json('{\n  "port": 1,\n}')).to.match(/a\.json:3:1: invalid JSON/);
       expect(await json('{"port": 1,\n "port": 2}')).to.contain("a.json:2:2: the same key is there twice");

@@ -87,7 +87,8 @@ function parseYaml(text: string, source: string, problems: Problem[]): RawOption
     prettyErrors: false,
     lineCounter: lines,
     stringKeys: true,
-    logLevel: "silent",
+    // "silent" would leave the documents after the first unsaid.
+    logLevel: "error",
   });
   const found = [...document.errors, ...document.warnings];
   for (const fault of found) {
