@@ -2,6 +2,7 @@ import type Router from "@koa/router";
 import type { Context, Middleware } from "koa";
 import type { Document } from "mongodb";
 import { z } from "zod";
+import { resolveRule } from "../auth/rules.js";
 import type { InterfaceSettings } from "../config/settings.js";
 import { createRepresentation } from "../dispatcher/representation.js";
 import { RequestError } from "../errors.js";
@@ -9,7 +10,7 @@ import type { TaskDocument } from "../tasks/document.js";
 import type { Tasks } from "../tasks/tasks.js";
 import { bodyOf } from "./body.js";
 import type { Reads } from "./reads.js";
-import { goneSignal } from "./requests.js";
+import { goneSignal, notFound } from "./requests.js";
 import { userOf } from "./user.js";
 import { writeErrorOf } from "./writes-errors.js";
 
@@ -54,11 +55,17 @@ export function addTasks(router: Router, { tasks, settings, readBody, reads }: T
     show(context, task);
   });
   router.get("/api/tasks/:id", async (context: RouteContext) => {
-    const task = await run(context, () => tasks.find(context.params.id, userOf(context)));
+    const { id } = context.params;
+    const user = userOf(context);
+    if (resolveRule(settings.read, user) === false) throw notFound(id);
+    const task = await run(context, () => tasks.find(id, user));
     show(context, task);
   });
   router.delete("/api/tasks/:id", async (context: RouteContext) => {
-    const task = await run(context, () => tasks.cancel(context.params.id, userOf(context)));
+    const { id } = context.params;
+    const user = userOf(context);
+    if (resolveRule(settings.read, user) === false) throw notFound(id);
+    const task = await run(context, () => tasks.cancel(id, user));
     show(context, task);
   });
 }
