@@ -106,6 +106,8 @@ describe("the API of interfaces", () => {
     expect((await getPage(url, "jobs", parameters)).data).to.deep.equal(second.data);
     expect(((await (await query({})).json()) as { data: unknown[] }).data).to.have.length(3);
     expect(await refusalOf(await query({ skip: 1 }))).to.equal("400 unknown-parameter");
+    const init = { method: "POST", headers: { "content-type": "application/json" }, body: "{}" };
+    expect(await refusalOf(await fetch(`${url}/api/jobs/query?limit=1`, init))).to.equal("400 unknown-parameter");
     expect(await refusalOf(await query({ limit: "1" }))).to.equal("400 bad-limit");
     expect(await refusalOf(await query({ filter: [] }))).to.equal("400 bad-filter");
     expect(await refusalOf(await query([]))).to.equal("400 bad-request");

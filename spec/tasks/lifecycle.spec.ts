@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { expect } from "chai";
 import { z } from "zod";
 import { defineTask, exported } from "../../src/index.js";
+import { refusalOf } from "../api/support.js";
 import { signed } from "../auth/issuer.js";
 import { connectClient, type TestClient } from "../support/client.js";
 import { freshDatabase, type SpecDatabase } from "../support/server.js";
@@ -303,6 +304,23 @@ describe("a task", () => {
     const { status, body } = await rig.post(undefined as unknown as string, {});
     expect(status).to.equal(400);
     expect(body.code).to.equal("bad-request");
+  });
+
+  it("is a document like any other, without loss where that is asked for", async () => {
+    const { body } = await rig.post("double", { of: 21 });
+    await ended(client, body.id);
+    const task = (await rig.get(`/api/tasks/${body.id}?format=ejson`)).body;
+    expect(task).to.deep.include({ id: { $oid: body.id }, result: { $numberInt: "42" }, state: "complete" });
+    expect((await rig.get(`/api/tasks/${body.id}`)).headers.get("etag")).to.be.a("string");
+    const headers = { "content-type": "application/json" };
+    const url = `http://127.0.0.1:${rig.gateway.port}/api/tasks`;
+    for (const [path, init] of [
+      ["?wait=1", { method: "POST", headers, body: '{"name":"double","input":{"of":1}}' }],
+      [`/${body.id}?wait=1`, {}],
+      [`/${body.id}?force=1`, { method: "DELETE" }],
+    ] as const) {
+      expect(await refusalOf(await fetch(url + path, init)), path).to.equal("400 unknown-parameter");
+    }
   });
 
   it("is seen and cancelled by its creator only", async () => {

@@ -20,7 +20,15 @@ import type { ApiPart } from "./openapi.js";
 import { completeSort, readPage } from "./page.js";
 import { methodNotAllowed } from "./problem.js";
 import type { Reads } from "./reads.js";
-import { firstById, goneSignal, interfaceFinder, notFound, parameterOf, sendJson } from "./requests.js";
+import {
+  checkNoParameters,
+  firstById,
+  goneSignal,
+  interfaceFinder,
+  notFound,
+  parameterOf,
+  sendJson,
+} from "./requests.js";
 import { userOf } from "./user.js";
 import { addWrites, writeRoute } from "./writes.js";
 
@@ -63,6 +71,7 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
 
   async function checkInterface(context: Context, next: () => Promise<unknown>): Promise<void> {
     findInterface(context, userOf(context));
+    checkNoParameters(context);
     await next();
   }
 

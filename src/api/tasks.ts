@@ -10,7 +10,7 @@ import type { TaskDocument } from "../tasks/document.js";
 import type { Tasks } from "../tasks/tasks.js";
 import { bodyOf } from "./body.js";
 import type { Reads } from "./reads.js";
-import { goneSignal, notFound } from "./requests.js";
+import { goneSignal, notFound, refuseParameters } from "./requests.js";
 import { userOf } from "./user.js";
 import { writeErrorOf } from "./writes-errors.js";
 
@@ -30,8 +30,8 @@ export interface TaskRoutesOptions {
 }
 
 /**
- * `POST /api/tasks`, `GET /api/tasks/{id}` and `DELETE /api/tasks/{id}`, before the routes of interfaces. The list of
- * tasks is that of any other interface.
+ * `POST /api/tasks` and `DELETE /api/tasks/{id}`, before the routes of interfaces. The list of tasks and a single one are
+ * those of any other interface.
  */
 export function addTasks(router: Router, { tasks, settings, readBody, reads }: TaskRoutesOptions): void {
   const representation = createRepresentation(settings);
@@ -47,21 +47,14 @@ export function addTasks(router: Router, { tasks, settings, readBody, reads }: T
       }),
     );
 
-  router.post("/api/tasks", readBody, async (context: Context) => {
+  router.post("/api/tasks", refuseParameters, readBody, async (context: Context) => {
     const { name, input } = newTaskOf(bodyOf(context));
     const task = await run(context, () => tasks.create(name, input, userOf(context)));
     context.status = 202;
     context.set("Location", `/api/tasks/${String(task._id)}`);
     show(context, task);
   });
-  router.get("/api/tasks/:id", async (context: RouteContext) => {
-    const { id } = context.params;
-    const user = userOf(context);
-    if (resolveRule(settings.read, user) === false) throw notFound(id);
-    const task = await run(context, () => tasks.find(id, user));
-    show(context, task);
-  });
-  router.delete("/api/tasks/:id", async (context: RouteContext) => {
+  router.delete("/api/tasks/:id", refuseParameters, async (context: RouteContext) => {
     const { id } = context.params;
     const user = userOf(context);
     if (resolveRule(settings.read, user) === false) throw notFound(id);
