@@ -220,6 +220,7 @@ describe("the configuration", () => {
 
     const wrong: readonly [what: string, yaml: string, says: string][] = [
       ["a port over 65535", "port: 70000", "port: must be a whole number from 0 to 65535, not 70000"],
+      ["any free port for the API", "api: { port: 0 }", "api.port: must be a whole number from 1 to 65535, not 0"],
       [
         "a limit with a unit",
         "limits: { payloadKilobytes: 16kb }",

@@ -11,6 +11,45 @@ export function createHttpServer(listener: RequestListener): Server {
   });
 }
 
+/**
+ * For a port that clients reach without the front: does with addresses what the front does.
+ *
+ * @param peerHeader - the header, in lower case, that tells the application the client's address
+ */
+export function withoutFront(listener: RequestListener, peerHeader: string): RequestListener {
+  return (request, response) => {
+    const { headers } = request;
+    for (const name of Object.keys(headers)) if (forwardingHeaders.test(name)) delete headers[name];
+    // An IPv4 address on a listener of both families is mapped into IPv6.
+    headers[peerHeader] = request.socket.remoteAddress?.replace(/^::ffff:/, "") ?? "";
+    listener(request, response);
+  };
+}
+
+const forwardingHeaders = /^(forwarded|x-forwarded-.*|x-real-ip|x-client-ip|true-client-ip)$/;
+
+/** @throws what node:net says of a place that can't be listened on */
+export function listen(server: Server, place: { path: string } | { host: string; port: number }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(place, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+/** Takes no more connections, and cuts those whose requests are not done in time. */
+export function close(server: Server, graceMilliseconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => server.closeAllConnections(), graceMilliseconds);
+    server.close(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
 function answer(error: NodeJS.ErrnoException, socket: Socket): void {
   // As node:http's own handler does it, whose answers are empty: what has begun to be answered can't be answered anew.
   const { _httpMessage: begun } = socket as { _httpMessage?: { readonly headersSent: boolean } | null };

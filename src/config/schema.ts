@@ -187,7 +187,7 @@ export const optionsSchema = strict({
     queue: whole(0, 1_000_000).optional(),
   }).optional(),
   metrics: strict({ public: flag.optional() }).optional(),
-  api: strict({ port: port.optional() }).optional(),
+  api: strict({ port: whole(1, 65_535).optional() }).optional(),
   shutdown: strict({
     graceSeconds: z.number(graceMessage).min(0, graceMessage).max(3600, graceMessage).optional(),
   }).optional(),
