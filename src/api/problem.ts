@@ -46,8 +46,15 @@ export function methodNotAllowed(context: Context, allowed: readonly string[]): 
 }
 
 function answer(context: Context, known: RequestError | undefined, error: unknown, log: Logger): void {
+  if ((known?.status ?? 500) >= 500) {
+    log.error({ err: error, method: context.method, path: context.path }, "request failed");
+  }
+  sendProblem(context, known);
+}
+
+/** @param known - what is wrong; undefined for what is nobody's business */
+export function sendProblem(context: Context, known: RequestError | undefined): void {
   const status = known?.status ?? 500;
-  if (status >= 500) log.error({ err: error, method: context.method, path: context.path }, "request failed");
   const problem: z.output<typeof problemSchema> = {
     ...known?.extensions,
     type: "about:blank",
