@@ -30,9 +30,10 @@ describe("the API (hazards 38, 39 and 40)", () => {
       { state: "b", secret },
     ]);
     await database.db.collection("private").insertOne({ state: secret });
+    await database.db.collection<Document>("written").insertMany([{ state: 1 }, { state: 2 }]);
     gateway = await startTestGateway({
       mongo: database.uri,
-      interfaces: { jobs: { read: true, fields: ["state"] }, private: {} },
+      interfaces: { jobs: { read: true, fields: ["state"] }, private: {}, written: { read: true, write: true } },
     });
     url = gateway.url;
   });
@@ -189,6 +190,23 @@ describe("the API (hazards 38, 39 and 40)", () => {
       expect((await post(gzipSync('{"limit":1}'), { "content-encoding": "gzip" })).status).to.equal(200);
     });
 
+    it("with a body over the limit are refused whatever their method, before anything is done", async () => {
+      const [, victim] = await database.db.collection("written").find().sort({ _id: 1 }).toArray();
+      const path = `/api/written/${String(victim?._id)}`;
+      const large = "x".repeat(20_000);
+      for (const method of ["GET", "DELETE", "PATCH", "OPTIONS"]) {
+        for (const framing of [`Content-Length: ${large.length}`, "Transfer-Encoding: chunked"]) {
+          const body = framing.startsWith("C") ? large : `4e20\r\n${large}\r\n0\r\n\r\n`;
+          const headers = [framing, "Content-Type: application/json"];
+          const { status, text } = await raw(method, path, headers, "127.0.0.1", body);
+          expect([status, JSON.parse(text).code], `${method} ${framing}`).to.deep.equal([413, "body-too-large"]);
+        }
+      }
+      expect(await database.db.collection("written").countDocuments({ _id: victim?._id })).to.equal(1);
+      const chunk = "Transfer-Encoding: chunked";
+      expect((await raw("GET", path, [chunk], "127.0.0.1", "1\r\nx\r\n0\r\n\r\n")).status).to.equal(200);
+    });
+
     it("with a URL or a header that is too long get 431, and are told of the other way", async () => {
       const long = "x".repeat(17_000);
       for (const method of ["GET", "POST"]) {
@@ -291,10 +309,11 @@ describe("the API (hazards 38, 39 and 40)", () => {
     target: string,
     headers: readonly string[] = [],
     host = "127.0.0.1",
+    body = "",
   ): Promise<{ status: number; head: string; text: string }> {
     const socket = connect(gateway.gateway.port, "127.0.0.1");
     const lines = [`${method} ${target} HTTP/1.1`, `Host: ${host}`, "Connection: close", ...headers, "", ""];
-    socket.write(lines.join("\r\n"));
+    socket.write(lines.join("\r\n") + body);
     let text = "";
     socket.setEncoding("latin1").on("data", (chunk: string) => {
       text += chunk;

@@ -11,7 +11,7 @@ import { once, type Service } from "../service.js";
 import { tasksCollection } from "../tasks/document.js";
 import type { Tasks } from "../tasks/tasks.js";
 import { asyncApiPart } from "./asyncapi.js";
-import { jsonBody } from "./body.js";
+import { jsonBody, limitBody } from "./body.js";
 import { healthPart, type Readiness } from "./health.js";
 import { close, createHttpServer, listen, withoutFront } from "./http-server.js";
 import { type InterfacesOptions, interfacesPart } from "./interfaces.js";
@@ -72,6 +72,8 @@ export function createApi(options: ApiOptions): Api {
     ...tasksPart(options, reads),
     interfacesPart({ ...options, reads }),
   ];
+  // Of the gateway's own routes: those of an application may take what they like.
+  router.use(limitBody(settings.limits.payloadKilobytes * 1_024));
   for (const part of parts) part.add(router);
   addOpenApi(router, parts);
   koa.use(router.routes()).use(applicationRouter.routes());
