@@ -290,6 +290,19 @@ describe("a gateway without anonymous access", () => {
     }
   });
 
+  it("has nothing but GET where the gateway's state is", async () => {
+    for (const path of ["/livez", "/readyz", "/version", "/metrics", "/openapi.json", "/asyncapi.json"]) {
+      for (const method of ["POST", "PUT", "PATCH", "DELETE"]) {
+        const response = await fetch(gateway.url + path, { method });
+        expect(response.headers.get("allow"), path).to.equal("GET, HEAD, OPTIONS");
+        expect(await refusalOf(response), path).to.equal("405 method-not-allowed");
+      }
+      expect((await fetch(gateway.url + path, { method: "HEAD" })).status, path).to.equal(200);
+      const options = await fetch(gateway.url + path, { method: "OPTIONS" });
+      expect([options.status, options.headers.get("allow")], path).to.deep.equal([204, "GET, HEAD, OPTIONS"]);
+    }
+  });
+
   it("answers a token that it can't verify with 401 and says so", async () => {
     const headers: Record<string, string>[] = [
       { authorization: "Bearer abc.def.ghi" },

@@ -17,7 +17,7 @@ import { close, createHttpServer, listen, withoutFront } from "./http-server.js"
 import { type InterfacesOptions, interfacesPart } from "./interfaces.js";
 import { metricsPart } from "./metrics.js";
 import { type ApiPart, addOpenApi } from "./openapi.js";
-import { problems } from "./problem.js";
+import { answerOtherMethods, problems } from "./problem.js";
 import { createReads, type Reads } from "./reads.js";
 import { crossOrigin, protectiveHeaders } from "./security.js";
 import { taskPaths } from "./task-paths.js";
@@ -76,6 +76,10 @@ export function createApi(options: ApiOptions): Api {
   router.use(limitBody(settings.limits.payloadKilobytes * 1_024));
   for (const part of parts) part.add(router);
   addOpenApi(router, parts);
+  for (const path of ["/openapi.json", ...parts.flatMap((part) => Object.keys(part.paths))]) {
+    if (!path.startsWith("/api/"))
+      router.all(path, (context) => answerOtherMethods(context, ["GET", "HEAD", "OPTIONS"]));
+  }
   koa.use(router.routes()).use(applicationRouter.routes());
 
   let folder: string | undefined;

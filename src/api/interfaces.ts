@@ -18,7 +18,7 @@ import { interfacePaths } from "./interface-paths.js";
 import { type ListRequest, listRequestOfBody, listRequestOfQuery } from "./list-request.js";
 import type { ApiPart } from "./openapi.js";
 import { completeSort, readPage } from "./page.js";
-import { methodNotAllowed } from "./problem.js";
+import { answerOtherMethods, methodNotAllowed } from "./problem.js";
 import type { Reads } from "./reads.js";
 import {
   checkNoParameters,
@@ -77,10 +77,7 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
 
   function otherMethods(context: Context): void {
     const { shown } = findInterface(context, userOf(context));
-    const allowed = methodsOf(context, shown.write !== false);
-    if (context.method !== "OPTIONS") throw methodNotAllowed(context, allowed);
-    context.set("Allow", allowed.join(", "));
-    context.status = 204;
+    answerOtherMethods(context, methodsOf(context, shown.write !== false));
   }
 
   async function list(context: Context, requestOf: (context: Context) => ListRequest): Promise<void> {
