@@ -226,10 +226,23 @@ describe("the API (hazards 38, 39 and 40)", () => {
 
     it("with a body that is deep or no JSON get 400", async () => {
       const deep = `{"filter":{"state":${"[".repeat(5_000)}${"]".repeat(5_000)}}}`;
-      for (const body of [deep, "{", '"text"', "nul", "\u0000", '{"limit":1}x']) {
+      for (const body of [deep, "{", "[]", "[1]", '"text"', "nul", "\u0000", '{"limit":1}x']) {
         const headers = { "content-type": "application/json" };
         const response = await fetch(`${url}/api/jobs/query`, { method: "POST", headers, body });
         expect((await problemOf(response)).code, body.slice(0, 20)).to.equal("bad-json");
+      }
+    });
+
+    it("with a body in another encoding than UTF-8 get 415", async () => {
+      const post = (charset: string): Promise<Response> => {
+        const headers = { "content-type": `application/json; charset=${charset}` };
+        return fetch(`${url}/api/jobs/query`, { method: "POST", headers, body: "{}" });
+      };
+      for (const charset of ["latin1", "iso-8859-1", "utf-16", "utf-7"]) {
+        expect(await refusalOf(await post(charset)), charset).to.equal("415 unsupported-media-type");
+      }
+      for (const charset of ["utf-8", "UTF-8", '"utf-8"', "us-ascii"]) {
+        expect((await post(charset)).status, charset).to.equal(200);
       }
     });
 

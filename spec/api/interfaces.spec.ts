@@ -110,7 +110,7 @@ describe("the API of interfaces", () => {
     expect(await refusalOf(await fetch(`${url}/api/jobs/query?limit=1`, init))).to.equal("400 unknown-parameter");
     expect(await refusalOf(await query({ limit: "1" }))).to.equal("400 bad-limit");
     expect(await refusalOf(await query({ filter: [] }))).to.equal("400 bad-filter");
-    expect(await refusalOf(await query([]))).to.equal("400 bad-request");
+    expect(await refusalOf(await query([]))).to.equal("400 bad-json");
     expect(await refusalOf(await query({}, "text/plain"))).to.equal("415 unsupported-media-type");
   });
 

@@ -304,6 +304,9 @@ describe("a task", () => {
     const { status, body } = await rig.post(undefined as unknown as string, {});
     expect(status).to.equal(400);
     expect(body.code).to.equal("bad-request");
+    const init = { method: "POST", headers: { "content-type": "application/json" }, body: "[]" };
+    const list = await fetch(`http://127.0.0.1:${rig.gateway.port}/api/tasks`, init);
+    expect(await refusalOf(list)).to.equal("400 bad-json");
   });
 
   it("is a document like any other, without loss where that is asked for", async () => {

@@ -29,12 +29,20 @@ export function jsonBody(limitBytes: number, moreTypes: readonly string[] = []):
       const detail = `the body has to be sent as Content-Type: ${types.join(" or ")}`;
       throw new RequestError(415, "unsupported-media-type", detail);
     }
+    // JSON is UTF-8 (RFC 8259, 8.1), whatever is said of it: read as such, what is not would be other text.
+    if (!charsets.has(context.request.charset.toLowerCase())) {
+      throw new RequestError(415, "unsupported-media-type", "the body has to be sent in UTF-8");
+    }
     await parse(context, async () => {
+      if (Array.isArray(bodyOf(context))) throw new RequestError(400, "bad-json", notAnObject);
       checkDepth(bodyOf(context));
       await next();
     });
   };
 }
+
+const charsets: ReadonlySet<string> = new Set(["", "utf-8", "utf8", "us-ascii"]);
+const notAnObject = "the body has to be a JSON object";
 
 const methodsWithBody: ReadonlySet<string> = new Set(["POST", "PUT", "PATCH"]);
 
@@ -71,7 +79,7 @@ export function bodyOf(context: Context): unknown {
 /** @throws RequestError 400 `bad-json` where nothing was sent, which the parser takes for an empty object */
 export function requiredBodyOf(context: Context): unknown {
   const { body, rawBody } = context.request as { body?: unknown; rawBody?: string };
-  if (!rawBody) throw new RequestError(400, "bad-json", "the body has to be a JSON object");
+  if (!rawBody) throw new RequestError(400, "bad-json", notAnObject);
   return body;
 }
 
@@ -81,7 +89,7 @@ function requestErrorOf(error: Error, limitBytes: number): RequestError {
   if (status === 415) {
     return new RequestError(415, "unsupported-media-type", "the body's Content-Encoding or charset is not known");
   }
-  return new RequestError(400, "bad-json", "the body is not a JSON object", {}, { cause: error });
+  return new RequestError(400, "bad-json", notAnObject, {}, { cause: error });
 }
 
 function checkDepth(body: unknown): void {
