@@ -267,7 +267,7 @@ describe("the configuration", () => {
       ],
       ["RS256 without keys", `auth: { jwt: { secret: ${"s".repeat(32)}, algorithms: [RS256] } }`, "RS256 needs a"],
       ["a close code of HTTP", "auth: { closeCode: 401 }", "must be a whole number from 4000 to 4999, not 401"],
-      ["a close code that is taken", "auth: { closeCode: 4508 }", "has another meaning"],
+      ["a close code that is taken", "auth: { closeCode: 4508 }", "or another from 4000 to 4999"],
       ["any origin", 'allowedOrigins: ["*"]', "allowedOrigins[0]: a wildcard would let any page"],
       ["the origin null", 'allowedOrigins: ["null"]', "sandboxed pages"],
       [

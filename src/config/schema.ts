@@ -144,7 +144,7 @@ export const optionsSchema = strict({
     closeCode: whole(4000, 4999)
       .refine(
         (value) => !takenCloseCodes.has(value),
-        "has another meaning to clients; take 4401 or one from 4000 to 4399",
+        "has another meaning to clients (see PROTOCOL.md); take 4401, or another from 4000 to 4999",
       )
       .optional(),
     queryToken: flag.optional(),
