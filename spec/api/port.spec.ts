@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { type AddressInfo, createServer } from "node:net";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { expect } from "chai";
 import type { SessionRequest } from "../../src/config/settings.js";
 import { connectClient } from "../support/client.js";
@@ -46,6 +46,10 @@ describe("the API on a port of its own", () => {
       expect(JSON.stringify(seen)).not.to.include("10.9.8.7");
       const long = await problemOf(await fetch(`${direct}/api/jobs?filter=${"x".repeat(17_000)}`));
       expect(long.code).to.equal("head-too-large");
+      const socket = connect(port, "127.0.0.1").setEncoding("utf8").end("hello\r\n\r\n");
+      const [head, body] = (await socket.toArray()).join("").split("\r\n\r\n");
+      expect(head).to.match(/^HTTP\/1\.1 400 Bad Request\r\nContent-Type: application\/problem\+json\r\n/);
+      expect(JSON.parse(body ?? "")).to.include({ status: 400, code: "malformed-request" });
       expect((await connectClient(`ws://127.0.0.1:${port}/ws`)).socket.readyState).to.equal(3);
     } finally {
       await gateway.stop();
