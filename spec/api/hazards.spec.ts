@@ -4,8 +4,10 @@ import { gzipSync } from "node:zlib";
 import { expect } from "chai";
 import fc from "fast-check";
 import type { Document } from "mongodb";
+import { z } from "zod";
 import { createReads, defaultReadLimits } from "../../src/api/reads.js";
 import { RequestError } from "../../src/errors.js";
+import { defineTask } from "../../src/tasks/define.js";
 import { failCommand } from "../support/failpoint.js";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
 import { freshDatabase, givenUri, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
@@ -28,9 +30,10 @@ describe("the API (hazards 38, 39 and 40)", () => {
       { state: "b", secret },
     ]);
     await database.db.collection("private").insertOne({ state: secret });
+    await database.db.collection<Document>("written").insertMany([{ state: 1 }, { state: 2 }]);
     gateway = await startTestGateway({
       mongo: database.uri,
-      interfaces: { jobs: { read: true, fields: ["state"] }, private: {} },
+      interfaces: { jobs: { read: true, fields: ["state"] }, private: {}, written: { read: true, write: true } },
     });
     url = gateway.url;
   });
@@ -187,12 +190,59 @@ describe("the API (hazards 38, 39 and 40)", () => {
       expect((await post(gzipSync('{"limit":1}'), { "content-encoding": "gzip" })).status).to.equal(200);
     });
 
+    it("with a body over the limit are refused whatever their method, before anything is done", async () => {
+      const [, victim] = await database.db.collection("written").find().sort({ _id: 1 }).toArray();
+      const path = `/api/written/${String(victim?._id)}`;
+      const large = "x".repeat(20_000);
+      for (const method of ["GET", "DELETE", "PATCH", "OPTIONS"]) {
+        for (const framing of [`Content-Length: ${large.length}`, "Transfer-Encoding: chunked"]) {
+          const body = framing.startsWith("C") ? large : `4e20\r\n${large}\r\n0\r\n\r\n`;
+          const headers = [framing, "Content-Type: application/json"];
+          const { status, text } = await raw(method, path, headers, "127.0.0.1", body);
+          expect([status, JSON.parse(text).code], `${method} ${framing}`).to.deep.equal([413, "body-too-large"]);
+        }
+      }
+      expect(await database.db.collection("written").countDocuments({ _id: victim?._id })).to.equal(1);
+      const chunk = "Transfer-Encoding: chunked";
+      expect((await raw("GET", path, [chunk], "127.0.0.1", "1\r\nx\r\n0\r\n\r\n")).status).to.equal(200);
+    });
+
+    it("with a URL or a header that is too long get 431, and are told of the other way", async () => {
+      const long = "x".repeat(17_000);
+      for (const method of ["GET", "POST"]) {
+        for (const [path, headers] of [
+          [`/api/jobs?filter=${long}`, {}],
+          ["/api/jobs", { "x-long": long }],
+        ] as const) {
+          const body = method === "POST" ? "x".repeat(100_000) : null;
+          const problem = await problemOf(await fetch(url + path, { method, headers, body }));
+          expect(problem).to.include({ status: 431, code: "head-too-large", limitBytes: 16_384 });
+          expect(problem.detail).to.include("POST /api/{interface}/query");
+        }
+      }
+      expect((await fetch(`${url}/api/jobs`, { method: "HEAD", headers: { "x-long": long } })).status).to.equal(431);
+      expect((await fetch(`${url}/api/jobs`)).status).to.equal(200);
+    });
+
     it("with a body that is deep or no JSON get 400", async () => {
       const deep = `{"filter":{"state":${"[".repeat(5_000)}${"]".repeat(5_000)}}}`;
-      for (const body of [deep, "{", '"text"', "nul", "\u0000", '{"limit":1}x']) {
+      for (const body of [deep, "{", "[]", "[1]", '"text"', "nul", "\u0000", '{"limit":1}x']) {
         const headers = { "content-type": "application/json" };
         const response = await fetch(`${url}/api/jobs/query`, { method: "POST", headers, body });
         expect((await problemOf(response)).code, body.slice(0, 20)).to.equal("bad-json");
+      }
+    });
+
+    it("with a body in another encoding than UTF-8 get 415", async () => {
+      const post = (charset: string): Promise<Response> => {
+        const headers = { "content-type": `application/json; charset=${charset}` };
+        return fetch(`${url}/api/jobs/query`, { method: "POST", headers, body: "{}" });
+      };
+      for (const charset of ["latin1", "iso-8859-1", "utf-16", "utf-7"]) {
+        expect(await refusalOf(await post(charset)), charset).to.equal("415 unsupported-media-type");
+      }
+      for (const charset of ["utf-8", "UTF-8", '"utf-8"', "us-ascii"]) {
+        expect((await post(charset)).status, charset).to.equal(200);
       }
     });
 
@@ -272,10 +322,11 @@ describe("the API (hazards 38, 39 and 40)", () => {
     target: string,
     headers: readonly string[] = [],
     host = "127.0.0.1",
+    body = "",
   ): Promise<{ status: number; head: string; text: string }> {
     const socket = connect(gateway.gateway.port, "127.0.0.1");
     const lines = [`${method} ${target} HTTP/1.1`, `Host: ${host}`, "Connection: close", ...headers, "", ""];
-    socket.write(lines.join("\r\n"));
+    socket.write(lines.join("\r\n") + body);
     let text = "";
     socket.setEncoding("latin1").on("data", (chunk: string) => {
       text += chunk;
@@ -293,7 +344,12 @@ describe("the API of a gateway whose database is away", () => {
   it("says so at once, instead of looking for it at each request", async function () {
     if (givenUri) this.skip();
     const server = await startOwnServer();
-    const gateway = await startTestGateway({ mongo: server.uri("away"), interfaces: { jobs: { read: true } } });
+    const nothing = defineTask({ name: "nothing", input: z.undefined(), where: "main", allow: () => true, run() {} });
+    const gateway = await startTestGateway({
+      mongo: server.uri("away"),
+      interfaces: { jobs: { read: true } },
+      tasks: [nothing],
+    });
     try {
       const url = `${gateway.url}/api/jobs`;
       expect((await fetch(url)).status).to.equal(200);
@@ -303,6 +359,16 @@ describe("the API of a gateway whose database is away", () => {
       const response = await fetch(url);
       expect(response.headers.get("retry-after")).to.equal("1");
       expect(await refusalOf(response)).to.equal("503 database-unavailable");
+      const headers = { "content-type": "application/json" };
+      for (const [path, init] of [
+        ["/api/tasks", { method: "POST", headers, body: '{"name":"nothing"}' }],
+        ["/api/tasks/652f1b2c3d4e5f6071829304", {}],
+        ["/api/tasks/652f1b2c3d4e5f6071829304", { method: "DELETE" }],
+      ] as const) {
+        const answer = await fetch(gateway.url + path, init);
+        expect(answer.headers.get("retry-after"), path).to.equal("1");
+        expect(await refusalOf(answer), path).to.equal("503 database-unavailable");
+      }
       expect(performance.now() - began).to.be.lessThan(1_000);
     } finally {
       await gateway.stop();

@@ -106,9 +106,12 @@ describe("the API of interfaces", () => {
     expect((await getPage(url, "jobs", parameters)).data).to.deep.equal(second.data);
     expect(((await (await query({})).json()) as { data: unknown[] }).data).to.have.length(3);
     expect(await refusalOf(await query({ skip: 1 }))).to.equal("400 unknown-parameter");
+    expect(await refusalOf(await query({ sort: "" }))).to.equal("400 bad-sort");
+    const init = { method: "POST", headers: { "content-type": "application/json" }, body: "{}" };
+    expect(await refusalOf(await fetch(`${url}/api/jobs/query?limit=1`, init))).to.equal("400 unknown-parameter");
     expect(await refusalOf(await query({ limit: "1" }))).to.equal("400 bad-limit");
     expect(await refusalOf(await query({ filter: [] }))).to.equal("400 bad-filter");
-    expect(await refusalOf(await query([]))).to.equal("400 bad-request");
+    expect(await refusalOf(await query([]))).to.equal("400 bad-json");
     expect(await refusalOf(await query({}, "text/plain"))).to.equal("415 unsupported-media-type");
   });
 
@@ -118,6 +121,16 @@ describe("the API of interfaces", () => {
       expect(await refusalOf(response), limit).to.equal("400 bad-limit");
     }
     expect((await getPage(url, "jobs", { limit: "1000" })).data).to.have.length(3);
+  });
+
+  it("refuses parameters that are empty, and takes spaces after commas", async () => {
+    for (const name of ["filter", "sort", "fields", "limit", "cursor", "format"]) {
+      expect(await refusalOf(await fetch(`${url}/api/jobs?${name}=`)), name).to.equal(`400 bad-${name}`);
+    }
+    const spaced = await getPage(url, "jobs", { sort: "-state, -user.name", fields: "state, user.name" });
+    const ids = spaced.data.map(({ id }) => id);
+    expect(ids).to.deep.equal(["b", "a", "c"]);
+    expect(spaced.data[0]).to.deep.equal({ id: "b", state: "waiting", user: { name: "Bo" } });
   });
 
   it("refuses parameters that are unknown or repeated", async () => {
@@ -285,6 +298,19 @@ describe("a gateway without anonymous access", () => {
     }
     for (const path of ["/livez", "/readyz", "/version", "/metrics", "/openapi.json"]) {
       expect((await fetch(gateway.url + path)).status, path).to.equal(200);
+    }
+  });
+
+  it("has nothing but GET where the gateway's state is", async () => {
+    for (const path of ["/livez", "/readyz", "/version", "/metrics", "/openapi.json", "/asyncapi.json"]) {
+      for (const method of ["POST", "PUT", "PATCH", "DELETE"]) {
+        const response = await fetch(gateway.url + path, { method });
+        expect(response.headers.get("allow"), path).to.equal("GET, HEAD, OPTIONS");
+        expect(await refusalOf(response), path).to.equal("405 method-not-allowed");
+      }
+      expect((await fetch(gateway.url + path, { method: "HEAD" })).status, path).to.equal(200);
+      const options = await fetch(gateway.url + path, { method: "OPTIONS" });
+      expect([options.status, options.headers.get("allow")], path).to.deep.equal([204, "GET, HEAD, OPTIONS"]);
     }
   });
 

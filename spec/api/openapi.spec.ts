@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { expect } from "chai";
 import { z } from "zod";
@@ -102,6 +103,26 @@ describe("the description of the API", () => {
     const byName = Object.fromEntries(parameters.map(({ name, schema }) => [name, schema]));
     expect(Object.keys(byName)).to.deep.equal(["interface", "filter", "sort", "fields", "limit", "cursor", "format"]);
     expect(byName.limit).to.include({ type: "integer", minimum: 1, maximum: 1000, default: 50 });
+  });
+});
+
+describe("the codes of problems", () => {
+  it("are all named in docs/api.md", () => {
+    const source = new URL("../../src/", import.meta.url);
+    const ofTheApplication = ["bad-data", "bad-operation", "client-gone"];
+    const ofTheWebsocket = ["bad-message", "unknown-subscription", "duplicate-id", "too-many-subscriptions"];
+    const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".ts"));
+    const codes = files.flatMap((name) => {
+      const text = readFileSync(new URL(name, source), "utf8");
+      const raised = [...text.matchAll(/(?:RequestError|refusal)\(\s*\d{3},\s*"([a-z-]+)"/g)];
+      const own = name.endsWith("front-problems.ts") ? [...text.matchAll(/code: "([a-z-]+)"/g)] : [];
+      const early = name.endsWith("http-server.ts") ? [...text.matchAll(/\d{3},\s*"([a-z-]+)"/g)] : [];
+      return [...raised, ...own, ...early].map((match) => match[1] ?? "");
+    });
+    expect(codes.length).to.be.greaterThan(50);
+    const documented = readFileSync(new URL("../../docs/api.md", import.meta.url), "utf8");
+    const missing = [...new Set(codes)].filter((code) => !documented.includes(`\`${code}\``));
+    expect(missing.sort()).to.deep.equal([...ofTheApplication, ...ofTheWebsocket].sort());
   });
 });
 

@@ -138,7 +138,7 @@ describe("hostile writes (hazards 37, 37a and 38)", () => {
     const merge = await send("POST", "things", "{}", { "content-type": "application/merge-patch+json" });
     expect(merge.outcome).to.equal("415 unsupported-media-type");
     // Who may not write does not get as far as to have a body read.
-    expect((await send("POST", "guarded", large)).outcome).to.equal("403 not-allowed");
-    expect((await send("PATCH", "guarded/a", large)).outcome).to.equal("404 not-found");
+    expect((await send("POST", "guarded", "{")).outcome).to.equal("403 not-allowed");
+    expect((await send("PATCH", "guarded/a", "{")).outcome).to.equal("404 not-found");
   });
 });

@@ -71,6 +71,12 @@ describe("tailgate serve", () => {
       const command = serve({ MONGODB_URI: await freshUri(), PORT: port });
       expect(await command.exit).to.equal(1);
       expect(command.errors().trim().split("\n").at(-1)).to.match(/^tailgate: can't listen on .* in use/);
+      const yaml = `${open["tailgate.config.yaml"]}api: { port: ${port} }\n`;
+      const both = await temporaryFiles({ "tailgate.config.yaml": yaml });
+      const second = serve({ MONGODB_URI: await freshUri() }, [], both.folder);
+      expect(await second.exit).to.equal(1);
+      expect(second.errors().trim().split("\n").at(-1)).to.match(/^tailgate: can't listen on .* Set api.port/);
+      await both.dispose();
       other.close();
     });
 

@@ -194,9 +194,13 @@ describe("the configuration", () => {
 
     it("names the line and column of what is no YAML or JSON", async () => {
       expect(await refusal(() => load("a: 1\nb: [2\n"))).to.match(/tailgate\.config\.yaml:3:1: invalid YAML/);
-      expect(await refusal(() => load("port: 1\nport: 2\n"))).to.match(/yaml:2:1: invalid YAML: .*unique/);
+      expect(await refusal(() => load("port: 1\nport: 2\n"))).to.match(
+        /yaml:2:1: invalid YAML: the same key is there twice/,
+      );
       expect(await refusal(() => load("port: *other\n"))).to.contain("invalid YAML: an alias without its anchor");
       expect(await refusal(() => load("port: !secret x\n"))).to.match(/yaml:1:7: invalid YAML/);
+      const documents = await refusal(() => load("port: 1\n---\nport: 2\n"));
+      expect(documents).to.match(/yaml:2:1: invalid YAML: a second document begins here/);
       const json = (text: string) => refusal(() => load(text, { TAILGATE_CONFIG: "a.json" }, {}, "a.json"));
       expect(await json('{\n  "port": 1,\n}')).to.match(/a\.json:3:1: invalid JSON/);
       expect(await json('{"port": 1,\n "port": 2}')).to.contain("a.json:2:2: the same key is there twice");
@@ -216,6 +220,7 @@ describe("the configuration", () => {
 
     const wrong: readonly [what: string, yaml: string, says: string][] = [
       ["a port over 65535", "port: 70000", "port: must be a whole number from 0 to 65535, not 70000"],
+      ["any free port for the API", "api: { port: 0 }", "api.port: must be a whole number from 1 to 65535, not 0"],
       [
         "a limit with a unit",
         "limits: { payloadKilobytes: 16kb }",
@@ -262,7 +267,7 @@ describe("the configuration", () => {
       ],
       ["RS256 without keys", `auth: { jwt: { secret: ${"s".repeat(32)}, algorithms: [RS256] } }`, "RS256 needs a"],
       ["a close code of HTTP", "auth: { closeCode: 401 }", "must be a whole number from 4000 to 4999, not 401"],
-      ["a close code that is taken", "auth: { closeCode: 4508 }", "has another meaning"],
+      ["a close code that is taken", "auth: { closeCode: 4508 }", "or another from 4000 to 4999"],
       ["any origin", 'allowedOrigins: ["*"]', "allowedOrigins[0]: a wildcard would let any page"],
       ["the origin null", 'allowedOrigins: ["null"]', "sandboxed pages"],
       [
@@ -316,6 +321,13 @@ describe("the configuration", () => {
         `auth: { jwt: { secret: x, algorithms: [${canary}] } }`,
         `auth: { jwt: { secret: *${canary} } }`,
         `auth: { jwt: { secret: !${canary} } }`,
+        `auth:\n  jwt:\n    secret: |${canary}`,
+        `auth:\n  jwt:\n    secret: >${canary}`,
+        `auth:\n  jwt:\n    secret: @${canary}`,
+        `auth: { jwt: { secret: "\\U${canary}" } }`,
+        `auth: { jwt: { secret: "x" ${canary} } }`,
+        `%${canary}`,
+        `auth: { jwt: { secret:${canary} } }`,
         `mongo: mongodb://u:${canary}@h`,
         `mongo: mongodb://u:${canary}@x@h/db`,
         `mongo: mongodb://u:${canary}@h:port/db`,

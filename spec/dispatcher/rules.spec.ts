@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { rememberedIds } from "../../src/dispatcher/told.js";
 import { connectClient, type TestClient } from "../support/client.js";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
 import { freshDatabase, type SpecDatabase } from "../support/server.js";
@@ -98,6 +99,29 @@ for (const images of [true, false]) {
         data: { id: 8, text: "ours" },
       });
       expect(await received()).to.deep.equal([]);
+    });
+
+    it("lets the application remove what it told of, and nothing else", async () => {
+      const { dispatch } = gateway.gateway;
+      dispatch("notes", "insert", { _id: "ours", public: true, text: "a" });
+      dispatch("notes", "insert", { _id: "canary", public: false, text: "b" });
+      dispatch("notes", "update", { _id: "ours", public: false, text: "canary" });
+      dispatch("notes", "delete", ["canary", "ours", "never told", 2]);
+      dispatch("notes", "delete", ["ours"]);
+      expect(await received()).to.deep.equal([
+        { interface: "notes", operation: "insert", data: { id: "ours", text: "a" } },
+        { interface: "notes", operation: "delete", data: ["ours"] },
+      ]);
+    });
+
+    it("remembers the newest of what the application told of", async () => {
+      const { dispatch } = gateway.gateway;
+      for (let n = 0; n <= rememberedIds; n++) dispatch("notes", "insert", { _id: `n${n}`, public: true });
+      dispatch("notes", "delete", ["n0"]);
+      dispatch("notes", "delete", ["n1", `n${rememberedIds}`]);
+      const [last] = (await received()).slice(-1);
+      expect(client.received.filter(({ operation }) => operation === "delete")).to.deep.equal([last]);
+      expect(last?.data).to.deep.equal(["n1", `n${rememberedIds}`]);
     });
 
     if (images) {

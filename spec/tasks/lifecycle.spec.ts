@@ -4,7 +4,9 @@ import type { AddressInfo } from "node:net";
 import { expect } from "chai";
 import { z } from "zod";
 import { defineTask, exported } from "../../src/index.js";
-import type { TestClient } from "../support/client.js";
+import { refusalOf } from "../api/support.js";
+import { signed } from "../auth/issuer.js";
+import { connectClient, type TestClient } from "../support/client.js";
 import { freshDatabase, type SpecDatabase } from "../support/server.js";
 import { ended, type Shown, startTasks, type TaskRig, until } from "./support/rig.js";
 import type * as work from "./support/work.js";
@@ -304,6 +306,26 @@ describe("a task", () => {
     const { status, body } = await rig.post(undefined as unknown as string, {});
     expect(status).to.equal(400);
     expect(body.code).to.equal("bad-request");
+    const init = { method: "POST", headers: { "content-type": "application/json" }, body: "[]" };
+    const list = await fetch(`http://127.0.0.1:${rig.gateway.port}/api/tasks`, init);
+    expect(await refusalOf(list)).to.equal("400 bad-json");
+  });
+
+  it("is a document like any other, without loss where that is asked for", async () => {
+    const { body } = await rig.post("double", { of: 21 });
+    await ended(client, body.id);
+    const task = (await rig.get(`/api/tasks/${body.id}?format=ejson`)).body;
+    expect(task).to.deep.include({ id: { $oid: body.id }, result: { $numberInt: "42" }, state: "complete" });
+    expect((await rig.get(`/api/tasks/${body.id}`)).headers.get("etag")).to.be.a("string");
+    const headers = { "content-type": "application/json" };
+    const url = `http://127.0.0.1:${rig.gateway.port}/api/tasks`;
+    for (const [path, init] of [
+      ["?wait=1", { method: "POST", headers, body: '{"name":"double","input":{"of":1}}' }],
+      [`/${body.id}?wait=1`, {}],
+      [`/${body.id}?force=1`, { method: "DELETE" }],
+    ] as const) {
+      expect(await refusalOf(await fetch(url + path, init)), path).to.equal("400 unknown-parameter");
+    }
   });
 
   it("is seen and cancelled by its creator only", async () => {
@@ -332,6 +354,54 @@ describe("a task", () => {
     const text = await (await fetch(`http://127.0.0.1:${rig.gateway.port}/metrics`)).text();
     expect(text).to.match(/tailgate_tasks_total\{task="double",state="complete"\} [1-9]/);
     expect(text).to.match(/tailgate_tasks_running \d/);
+  });
+});
+
+describe("a task where users are known", () => {
+  const secret = "0123456789abcdef0123456789abcdef";
+  let database: SpecDatabase;
+  let rig: TaskRig;
+  let url: string;
+
+  before(async () => {
+    database = await freshDatabase();
+    rig = await startTasks(database, definitions, {
+      auth: { anonymous: true, jwt: { secret } },
+      shutdown: { graceSeconds: 1 },
+    });
+    url = `http://127.0.0.1:${rig.gateway.port}/api/tasks`;
+  });
+  after(async () => {
+    await rig.stop();
+    await database.dispose();
+  });
+
+  it("is its creator's alone", async () => {
+    const ask = async (sub: string, path: string, method = "GET"): Promise<number> => {
+      const headers = { authorization: `Bearer ${await signed(secret, { sub })}` };
+      return (await fetch(url + path, { method, headers })).status;
+    };
+    const headers = {
+      authorization: `Bearer ${await signed(secret, { sub: "ann" })}`,
+      "content-type": "application/json",
+    };
+    const created = await fetch(url, { method: "POST", headers, body: '{"name":"held"}' });
+    expect(created.status).to.equal(202);
+    const { id } = (await created.json()) as { id: string };
+    expect([await ask("ann", `/${id}`), await ask("bob", `/${id}`)]).to.deep.equal([200, 404]);
+    expect((await rig.get(`/api/tasks/${id}`)).status).to.equal(404);
+    expect((await rig.cancel(id)).status).to.equal(404);
+    expect([await ask("bob", `/${id}`, "DELETE"), await ask("ann", `/${id}`, "DELETE")]).to.deep.equal([404, 200]);
+  });
+
+  it("that an anonymous client started is nobody's", async () => {
+    const { status, body } = await rig.post("held");
+    expect(status).to.equal(202);
+    expect((await rig.get(`/api/tasks/${body.id}`)).status).to.equal(404);
+    expect((await rig.cancel(body.id)).body).to.include({ status: 404, code: "not-found" });
+    expect((await rig.get("/api/tasks")).body).to.include({ status: 404, code: "unknown-interface" });
+    const refused = connectClient(`ws://127.0.0.1:${rig.gateway.port}/ws?interfaces=tasks`);
+    expect((await (await refused).closed).code).to.equal(4400);
   });
 });
 

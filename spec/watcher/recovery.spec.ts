@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { problemOf } from "../api/support.js";
 import { connectClient, type TestClient } from "../support/client.js";
 import { failCommand } from "../support/failpoint.js";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
@@ -87,8 +88,9 @@ describe("the watcher's recovery", () => {
     await failCommand(database.client, { times: 1 }, { failCommands: ["getMore"], errorCode: 6, errorLabels: [] });
     await gatewayTrouble();
     const ready = await fetch(`${gateway.url}/readyz`);
-    expect(ready.status).to.equal(503);
-    expect(((await ready.json()) as { reasons: string[] }).reasons[0]).to.contain("change stream failed");
+    const { status, code, reasons } = await problemOf(ready);
+    expect([status, code]).to.deep.equal([503, "not-ready"]);
+    expect((reasons as string[])[0]).to.contain("change stream failed");
     await insert(1);
     expect(idsOf(await client.take(1, 30_000))).to.deep.equal([1]);
     expect((await fetch(`${gateway.url}/readyz`)).status).to.equal(200);

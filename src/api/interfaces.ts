@@ -18,9 +18,17 @@ import { interfacePaths } from "./interface-paths.js";
 import { type ListRequest, listRequestOfBody, listRequestOfQuery } from "./list-request.js";
 import type { ApiPart } from "./openapi.js";
 import { completeSort, readPage } from "./page.js";
-import { methodNotAllowed } from "./problem.js";
-import { createReads, type ReadLimits } from "./reads.js";
-import { firstById, goneSignal, interfaceFinder, notFound, parameterOf, sendJson } from "./requests.js";
+import { answerOtherMethods, methodNotAllowed } from "./problem.js";
+import type { Reads } from "./reads.js";
+import {
+  checkNoParameters,
+  firstById,
+  goneSignal,
+  interfaceFinder,
+  notFound,
+  parameterOf,
+  sendJson,
+} from "./requests.js";
 import { userOf } from "./user.js";
 import { addWrites, writeRoute } from "./writes.js";
 
@@ -30,7 +38,7 @@ export interface InterfacesOptions {
   readonly dispatcher: Pick<Dispatcher, "readRule">;
   /** The watcher's head: everything up to it is in what is read from now on. */
   readonly head: () => string | undefined;
-  readonly readLimits?: ReadLimits;
+  readonly reads: Reads;
   /** Eight hexadecimal digits of the database's identity; see `position.ts`. */
   readonly tag: () => string;
   /** How the server matches, where that depends on its version. */
@@ -44,8 +52,7 @@ export function interfacesPart(options: InterfacesOptions): ApiPart {
 }
 
 function addInterfaces(router: Router, options: InterfacesOptions): void {
-  const { settings, db, dispatcher } = options;
-  const reads = createReads(db, options.readLimits);
+  const { settings, db, dispatcher, reads } = options;
   const findInterface = interfaceFinder(settings, dispatcher);
   const parseBody = jsonBody(settings.limits.payloadKilobytes * 1_024);
 
@@ -56,7 +63,6 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
   router.get("/api/:interface/:id", item);
   addWrites(router, {
     ...options,
-    reads,
     findInterface,
     methodNotAllowed: (context) => methodNotAllowed(context, methodsOf(context, false)),
   });
@@ -65,15 +71,13 @@ function addInterfaces(router: Router, options: InterfacesOptions): void {
 
   async function checkInterface(context: Context, next: () => Promise<unknown>): Promise<void> {
     findInterface(context, userOf(context));
+    checkNoParameters(context);
     await next();
   }
 
   function otherMethods(context: Context): void {
     const { shown } = findInterface(context, userOf(context));
-    const allowed = methodsOf(context, shown.write !== false);
-    if (context.method !== "OPTIONS") throw methodNotAllowed(context, allowed);
-    context.set("Allow", allowed.join(", "));
-    context.status = 204;
+    answerOtherMethods(context, methodsOf(context, shown.write !== false));
   }
 
   async function list(context: Context, requestOf: (context: Context) => ListRequest): Promise<void> {

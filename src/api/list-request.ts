@@ -13,6 +13,7 @@ export const maxLimit = 1_000;
 const limit = z.int().min(1).max(maxLimit);
 const sort = z
   .string()
+  .min(1)
   .max(filterLimits.sortKeys * (filterLimits.pathLength + 2))
   .meta({
     description: "paths joined by commas, descending with a leading minus; `id` is the last key in any case",
@@ -81,7 +82,7 @@ export function listRequestOfQuery(querystring: string): ListRequest {
   return {
     ...complete(rest),
     filter: (allowedPaths) => (filter === undefined ? parseFilter({}) : parseFilterText(filter, { allowedPaths })),
-    fields: fields === undefined ? undefined : fields.split(",", maxLimit),
+    fields: fields === undefined ? undefined : fields.split(",", maxLimit).map((path) => path.trimStart()),
   };
 }
 

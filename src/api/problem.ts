@@ -45,9 +45,27 @@ export function methodNotAllowed(context: Context, allowed: readonly string[]): 
   return new RequestError(405, "method-not-allowed", `${context.method} is not possible here; these are: ${list}`);
 }
 
+/**
+ * Answers requests of other methods than a path has: OPTIONS with what it has, all others with a refusal.
+ *
+ * @throws RequestError 405 `method-not-allowed`
+ */
+export function answerOtherMethods(context: Context, allowed: readonly string[]): void {
+  if (context.method !== "OPTIONS") throw methodNotAllowed(context, allowed);
+  context.set("Allow", allowed.join(", "));
+  context.status = 204;
+}
+
 function answer(context: Context, known: RequestError | undefined, error: unknown, log: Logger): void {
+  if ((known?.status ?? 500) >= 500) {
+    log.error({ err: error, method: context.method, path: context.path }, "request failed");
+  }
+  sendProblem(context, known);
+}
+
+/** @param known - what is wrong; undefined for what is nobody's business */
+export function sendProblem(context: Context, known: RequestError | undefined): void {
   const status = known?.status ?? 500;
-  if (status >= 500) log.error({ err: error, method: context.method, path: context.path }, "request failed");
   const problem: z.output<typeof problemSchema> = {
     ...known?.extensions,
     type: "about:blank",

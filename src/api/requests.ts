@@ -35,10 +35,20 @@ export function sendJson(context: Context, reads: Reads, json: string): void {
   context.body = json;
 }
 
+/**
+ * Middleware of routes that take no parameters.
+ *
+ * @throws RequestError 400 `unknown-parameter`
+ */
+export async function refuseParameters(context: Context, next: () => Promise<unknown>): Promise<void> {
+  checkNoParameters(context);
+  await next();
+}
+
 /** @throws RequestError 400 `unknown-parameter` where a request that takes no parameters has some */
-export function refuseParameters(context: Context): void {
-  if (context.querystring === "") return;
-  throw new RequestError(400, "unknown-parameter", "a single document takes no parameters");
+export function checkNoParameters({ method, querystring }: Context): void {
+  if (querystring === "") return;
+  throw new RequestError(400, "unknown-parameter", `${method} takes no parameters in the URL here`);
 }
 
 /** The same for what is not there and for what is hidden. */

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { taskStates } from "../tasks/document.js";
+import { itemParametersSchema } from "./format.js";
 import {
   type ApiPaths,
   jsonAnswer,
@@ -7,6 +8,7 @@ import {
   jsonSchema,
   operation,
   pathParameter,
+  queryParameters,
   security,
 } from "./openapi.js";
 import { newTaskSchema } from "./tasks.js";
@@ -45,7 +47,11 @@ export const taskPaths: ApiPaths = {
     ),
   },
   "/api/tasks/{id}": {
-    get: operation("A task", { 200: jsonAnswer("it", task) }, { ...security, parameters: [id] }),
+    get: operation(
+      "A task",
+      { 200: jsonAnswer("it", task) },
+      { ...security, parameters: [id, ...queryParameters(itemParametersSchema)] },
+    ),
     delete: operation("Cancels a task", { 200: jsonAnswer("it", task) }, { ...security, parameters: [id] }),
   },
 };

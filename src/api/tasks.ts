@@ -2,13 +2,17 @@ import type Router from "@koa/router";
 import type { Context, Middleware } from "koa";
 import type { Document } from "mongodb";
 import { z } from "zod";
+import { resolveRule } from "../auth/rules.js";
 import type { InterfaceSettings } from "../config/settings.js";
 import { createRepresentation } from "../dispatcher/representation.js";
 import { RequestError } from "../errors.js";
 import type { TaskDocument } from "../tasks/document.js";
 import type { Tasks } from "../tasks/tasks.js";
 import { bodyOf } from "./body.js";
+import type { Reads } from "./reads.js";
+import { goneSignal, notFound, refuseParameters } from "./requests.js";
 import { userOf } from "./user.js";
+import { writeErrorOf } from "./writes-errors.js";
 
 /** The body of `POST /api/tasks`. What `input` has to be is each task's own matter. */
 export const newTaskSchema = z.strictObject({
@@ -22,31 +26,40 @@ export interface TaskRoutesOptions {
   settings: InterfaceSettings;
   /** Reads a JSON body. */
   readBody: Middleware;
+  reads: Reads;
 }
 
 /**
- * `POST /api/tasks`, `GET /api/tasks/{id}` and `DELETE /api/tasks/{id}`, before the routes of interfaces. The list of
- * tasks is that of any other interface.
+ * `POST /api/tasks` and `DELETE /api/tasks/{id}`, before the routes of interfaces. The list of tasks and a single one are
+ * those of any other interface.
  */
-export function addTasks(router: Router, { tasks, settings, readBody }: TaskRoutesOptions): void {
+export function addTasks(router: Router, { tasks, settings, readBody, reads }: TaskRoutesOptions): void {
   const representation = createRepresentation(settings);
   const show = (context: Context, task: TaskDocument): void => {
     context.body = representation.encode(task as Document);
     context.type = "application/json";
   };
+  /** In the turns of all other requests, with a database that is away told as to those. */
+  const run = (context: Context, work: () => Promise<TaskDocument>): Promise<TaskDocument> =>
+    reads.run(goneSignal(context), () =>
+      work().catch((error: unknown) => {
+        throw writeErrorOf(error, settings.fields);
+      }),
+    );
 
-  router.post("/api/tasks", readBody, async (context: Context) => {
+  router.post("/api/tasks", refuseParameters, readBody, async (context: Context) => {
     const { name, input } = newTaskOf(bodyOf(context));
-    const task = await tasks.create(name, input, userOf(context));
+    const task = await run(context, () => tasks.create(name, input, userOf(context)));
     context.status = 202;
     context.set("Location", `/api/tasks/${String(task._id)}`);
     show(context, task);
   });
-  router.get("/api/tasks/:id", async (context: RouteContext) => {
-    show(context, await tasks.find(context.params.id, userOf(context)));
-  });
-  router.delete("/api/tasks/:id", async (context: RouteContext) => {
-    show(context, await tasks.cancel(context.params.id, userOf(context)));
+  router.delete("/api/tasks/:id", refuseParameters, async (context: RouteContext) => {
+    const { id } = context.params;
+    const user = userOf(context);
+    if (resolveRule(settings.read, user) === false) throw notFound(id);
+    const task = await run(context, () => tasks.cancel(id, user));
+    show(context, task);
   });
 }
 

@@ -17,12 +17,12 @@ import { etagOf, listsEtag } from "./etag.js";
 import { idsOf } from "./ids.js";
 import type { ReadOptions, Reads } from "./reads.js";
 import {
+  checkNoParameters,
   type FindInterface,
   firstById,
   goneSignal,
   notFound,
   parameterOf,
-  refuseParameters,
   sendJson,
 } from "./requests.js";
 import { userOf } from "./user.js";
@@ -88,7 +88,7 @@ export function addWrites(router: Router, options: WritesOptions): void {
     const user = userOf(context);
     const { shown, rule } = options.findInterface(context, user);
     if (shown.write === false) throw options.methodNotAllowed(context);
-    refuseParameters(context);
+    checkNoParameters(context);
     const write = resolveRule(shown.write, user);
     if (write === false) throw denied(context, { shown, user });
     const target: Target = {

@@ -9,8 +9,7 @@ import {
   LineCounter,
   type Node,
   parseDocument,
-  type YAMLParseError,
-  type YAMLWarning,
+  type YAMLError,
   type Document as YamlDocument,
 } from "yaml";
 import { redact } from "../log.js";
@@ -82,20 +81,23 @@ function unreadable(error: unknown): string {
   return `the file can't be read (${code})`;
 }
 
-/** The parser's own messages are used without the excerpt that they can carry: the line may hold a secret. */
 function parseYaml(text: string, source: string, problems: Problem[]): RawOptions | undefined {
   const lines = new LineCounter();
   const document = parseDocument(text, {
     prettyErrors: false,
     lineCounter: lines,
     stringKeys: true,
-    logLevel: "silent",
+    // "silent" would leave the documents after the first unsaid.
+    logLevel: "error",
   });
-  const faults = [...document.errors, ...document.warnings];
-  for (const fault of faults) {
-    problems.push({ source: place(source, lines, fault.pos[0]), message: `invalid YAML: ${faultMessage(fault)}` });
+  const found = [...document.errors, ...document.warnings];
+  for (const fault of found) {
+    problems.push({
+      source: place(source, lines, fault.pos[0]),
+      message: `invalid YAML: ${faults.get(fault.code) ?? otherFault}`,
+    });
   }
-  if (faults.length > 0) return undefined;
+  if (found.length > 0) return undefined;
   try {
     // An empty file, or one of comments alone, configures nothing.
     const value: unknown = document.toJS() ?? {};
@@ -112,10 +114,21 @@ function parseYaml(text: string, source: string, problems: Problem[]): RawOption
   }
 }
 
-function faultMessage(fault: YAMLParseError | YAMLWarning): string {
-  if (fault.code !== "TAG_RESOLVE_FAILED") return fault.message;
-  return "tags are not known here; a text that begins with ! stands in quotes";
-}
+const otherFault = "this can't be read; a text with characters that mean something in YAML stands in quotes";
+
+/** What is wrong, by the parser's code. Its own messages quote the text, which may be a secret. */
+const faults: ReadonlyMap<YAMLError["code"], string> = new Map([
+  ["BAD_DIRECTIVE", "directives are not known here; a text that begins with % stands in quotes"],
+  ["BAD_DQ_ESCAPE", "there is no such escape; in double quotes \\ is written \\\\, in single quotes as it is"],
+  ["BAD_INDENT", "the indentation does not fit, or a bracket or brace is not closed"],
+  ["BAD_SCALAR_START", "a text that begins with @ or ` stands in quotes"],
+  ["BLOCK_AS_IMPLICIT_KEY", "there is a second key on the line; a text with a colon and a space stands in quotes"],
+  ["DUPLICATE_KEY", "the same key is there twice; keep one"],
+  ["MISSING_CHAR", "something is not closed, or a colon or a comma is missing"],
+  ["MULTIPLE_DOCS", "a second document begins here; all of the configuration is in one"],
+  ["TAB_AS_INDENT", "lines are indented with spaces, not with tabs"],
+  ["TAG_RESOLVE_FAILED", "tags are not known here; a text that begins with ! stands in quotes"],
+]);
 
 /** JSON.parse decides. Its messages quote the text, so the YAML parser, of whose language JSON is a part, says where. */
 function parseJson(text: string, source: string, problems: Problem[]): RawOptions | undefined {

@@ -144,7 +144,7 @@ export const optionsSchema = strict({
     closeCode: whole(4000, 4999)
       .refine(
         (value) => !takenCloseCodes.has(value),
-        "has another meaning to clients; take 4401 or one from 4000 to 4399",
+        "has another meaning to clients (see PROTOCOL.md); take 4401, or another from 4000 to 4999",
       )
       .optional(),
     queryToken: flag.optional(),
@@ -187,7 +187,7 @@ export const optionsSchema = strict({
     queue: whole(0, 1_000_000).optional(),
   }).optional(),
   metrics: strict({ public: flag.optional() }).optional(),
-  api: strict({ port: port.optional() }).optional(),
+  api: strict({ port: whole(1, 65_535).optional() }).optional(),
   shutdown: strict({
     graceSeconds: z.number(graceMessage).min(0, graceMessage).max(3600, graceMessage).optional(),
   }).optional(),

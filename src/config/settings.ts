@@ -125,7 +125,7 @@ export interface Settings {
   readonly executors: ExecutorSettings;
   /** `public`: whether everyone who reaches the port may read them. */
   readonly metrics: { readonly public: boolean };
-  /** `port` opens Koa directly as well, for bulk requests. Absent: it is behind the public port only. */
+  /** `port` opens the API on a port of its own as well, for bulk requests. Absent: it is behind the public port only. */
   readonly api: { readonly port?: number };
   readonly shutdown: { readonly graceSeconds: number };
 }

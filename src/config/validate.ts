@@ -58,7 +58,11 @@ type Report = (path: readonly PropertyKey[], message: string) => void;
 function reportIssue(issue: z.core.$ZodIssue, value: unknown, report: Report): void {
   if (issue.code === "unrecognized_keys") {
     const known = knownKeys(optionsSchema, issue.path);
-    for (const key of issue.keys) report([...issue.path, key], unknownKey(key, known));
+    for (const key of issue.keys) {
+      // `secret:value` is all key, so what follows a colon is told no more than a value would be.
+      if (key.includes(":")) report(issue.path, "an unknown key with a colon; is a space missing after it?");
+      else report([...issue.path, key], unknownKey(key, known));
+    }
   } else {
     report(issue.path, `${issue.message}${instead(valueAt(value, issue.path), issue)}`);
   }

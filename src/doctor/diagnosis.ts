@@ -97,7 +97,8 @@ function servedInterfaces(settings: Settings): InterfaceSettings[] {
   if (settings.taskDefinitions.length === 0) return configured;
   const { jwt, sessions } = settings.auth;
   const areUsersKnown = jwt !== undefined || sessions !== undefined;
-  const tasks = { ...tasksInterface(settings.auth), read: areUsersKnown ? { user: "$user.sub" } : true, write: true };
+  const read = { user: areUsersKnown ? "$user.sub" : null };
+  const tasks = { ...tasksInterface(settings.auth), read, write: true };
   return [...configured, tasks];
 }
 

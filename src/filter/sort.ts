@@ -8,7 +8,7 @@ export type SortKey = readonly [path: string, direction: 1 | -1];
 /**
  * Reads a sort such as `-created_at,name`.
  *
- * @param text - paths joined by commas, descending with a leading minus; empty for none
+ * @param text - paths joined by commas, descending with a leading minus; empty for none. Spaces after commas don't count
  * @param allowedPaths - as for `parseFilter`
  * @throws RequestError `bad-sort` or `path-not-filterable`
  */
@@ -19,7 +19,8 @@ export function parseSort(text: string, allowedPaths?: readonly string[]): SortK
   if (parts.length > filterLimits.sortKeys) {
     throw new RequestError(400, "bad-sort", `A sort has at most ${filterLimits.sortKeys} keys.`);
   }
-  const keys = parts.map((part, index): SortKey => {
+  const keys = parts.map((written, index): SortKey => {
+    const part = written.trimStart();
     const name = part.startsWith("-") ? part.slice(1) : part;
     const at = `sort[${index}]`;
     checkPath(name, at, "bad-sort");

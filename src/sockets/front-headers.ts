@@ -13,7 +13,7 @@ export interface RequestHead {
 }
 
 /** `unanswerable`: the binary itself answers 400 as soon as the handler returns. */
-export type HeadProblem = "unanswerable" | "malformed" | "unsupported";
+export type HeadProblem = "unanswerable" | "malformed" | "unsupported" | "tooLarge";
 
 // RFC 9110, 7.6.1: these belong to one connection, not to the message. `expect` is here because the binary has
 // answered it with 100 already; a body's framing is decided again below.
@@ -32,8 +32,9 @@ const forwardingHeaders = new Set(["forwarded", "x-real-ip", "x-client-ip", "tru
 // A server of node:http takes CONNECT for a tunnel, and others than these for garbage.
 const methods = new Set(METHODS.filter((method) => method !== "CONNECT"));
 const notPlain = /[^\t\x20-\x7e]/;
-// The largest length that the binary accepts: nine digits.
-const bodyLength = /^\d{1,9}$/;
+// The largest length that the binary accepts has 18 digits; it would wait for such a body, for which nobody has a use.
+const bodyLength = /^\d{1,18}$/;
+const mostDigits = 9;
 
 /**
  * Reads what has to be passed on of a request. Only valid inside the route handler, like the request itself.
@@ -45,6 +46,7 @@ export function readRequestHead(req: HttpRequest, peer: { name: string; address:
   const chunked = coding === "chunked";
   const length = req.getHeader("content-length");
   if (length !== "" && !bodyLength.test(length)) return "unanswerable";
+  if (length.length > mostDigits) return "tooLarge";
   const method = req.getCaseSensitiveMethod();
   // The binary takes any other coding for chunked.
   if (!methods.has(method) || (coding !== "" && !chunked)) return "unsupported";

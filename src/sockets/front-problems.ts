@@ -12,6 +12,7 @@ export interface Problem {
 
 export const problems = {
   malformed: { status: 400, code: "malformed-request", title: "The request's head is not valid HTTP" },
+  tooLarge: { status: 413, code: "body-too-large", title: "The request's body is too large" },
   tooSlow: { status: 408, code: "body-timeout", title: "The request's body took too long" },
   unsupported: { status: 501, code: "unsupported-method", title: "The method is not supported" },
   unavailable: { status: 502, code: "upstream-unavailable", title: "The API could not be reached" },

@@ -15,8 +15,9 @@ export type {
 } from "uWebSockets.js";
 
 /**
- * The longest head of a request, in bytes. The binary answers longer ones with a bare 431; its own default of 4 KB is
- * less than a token and a filter together need.
+ * The longest head of a request that may come in several pieces, in bytes: a longer one is answered by the binary, with a
+ * bare 431. One that comes in one piece is handed over whatever its length, and the server behind the front refuses it. The
+ * binary's own default of 4 KB is less than a token and a filter together need.
  */
 export const maxHeadBytes = 16_384;
 

@@ -53,7 +53,8 @@ const shownFields = [
 /**
  * The interface that shows tasks on the stream and in the API, each to its creator.
  *
- * @param auth - where it configures no way to become a user, everyone is anonymous, and all tasks are everyone's
+ * @param auth - where it configures no way to become a user, everyone is anonymous, and shares the tasks that no user has
+ *   started. Where it does, those are nobody's: that two anonymous clients are the same one can't be known.
  */
 export function tasksInterface(auth: Pick<AuthSettings, "jwt" | "sessions">): InterfaceSettings {
   const areUsersKnown = auth.jwt !== undefined || auth.sessions !== undefined;
@@ -61,8 +62,7 @@ export function tasksInterface(auth: Pick<AuthSettings, "jwt" | "sessions">): In
     name: tasksCollection,
     collection: tasksCollection,
     fields: shownFields,
-    // The rule by creator is a filter. Where filters can't be applied yet it hides tasks rather than showing those of others.
-    read: (user) => (areUsersKnown ? { user: creatorOf(user) } : user === null),
+    read: (user) => (areUsersKnown && user === null ? false : { user: creatorOf(user) }),
     // Tasks are started and cancelled by routes of their own, under `allow`.
     write: false,
     filterable: [],

@@ -51,8 +51,6 @@ export interface Tasks extends Service {
    *   of every field; 503 `task-queue-full`
    */
   create(name: string, input: unknown, user: User | null): Promise<TaskDocument>;
-  /** @throws RequestError 404 `not-found`, also where the task is another user's */
-  find(id: string, user: User | null): Promise<TaskDocument>;
   /**
    * Ends a task, wherever it runs.
    *
@@ -278,11 +276,6 @@ export function createTasks(options: TasksOptions): Tasks {
       };
       await store.insert(document);
       return document;
-    },
-    async find(id, user) {
-      const task = await store.find(id, creatorOf(user));
-      if (task === undefined) throw unknownTask(id);
-      return task;
     },
     async cancel(id, user) {
       const cancelled = await store.cancel(id, creatorOf(user));
