@@ -149,7 +149,19 @@ export async function startGateway(
     replayBytes: settings.history.megabytes * 1_000_000,
     quarantine: dispatcher.quarantine,
   });
-  const sockets = createSockets({ settings, authenticate, verifyToken, dispatcher, snapshots, front, log, metrics });
+  // What comes of it is met again in the tasks' turn to stop.
+  const drained = () => tasks.stop().catch(() => undefined);
+  const sockets = createSockets({
+    settings,
+    authenticate,
+    verifyToken,
+    dispatcher,
+    snapshots,
+    front,
+    drained,
+    log,
+    metrics,
+  });
   dispatcher.attach(sockets);
   gaugeOf(
     metrics,
@@ -192,8 +204,8 @@ export async function startGateway(
     stop: once(async () => {
       stopping = true;
       log.info("gateway stopping");
-      // Their grace begins now, not when the last request has been answered. What comes of it is met again in their turn.
-      void tasks.stop().catch(() => undefined);
+      // The tasks' grace begins now, not when the last request has been answered.
+      void drained();
       await stopServices(services, { log, deadlineMilliseconds });
       log.info("gateway stopped");
     }),

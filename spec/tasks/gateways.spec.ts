@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { Agent, get, type IncomingMessage } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { expect } from "chai";
 import type { ChangeStream, Document, ObjectId } from "mongodb";
@@ -21,6 +23,14 @@ interface TaskDocument extends Document {
   _id: ObjectId;
   state: string;
   attempts: number;
+}
+
+/** @returns the status of `/readyz` */
+async function readiness(url: string, agent: Agent): Promise<number> {
+  const [response] = (await once(get(`${url}/readyz`, { agent }), "response")) as [IncomingMessage];
+  response.resume();
+  await once(response, "end");
+  return response.statusCode ?? 0;
 }
 
 /** Tasks are followed by a change stream of the spec's own, so that nothing is waited for but what happens. */
@@ -203,10 +213,23 @@ describe("gateways that share tasks", function () {
     const gateway = await start({ grace: 8 });
     await post(gateway, "traced", { n: 1, milliseconds: 1_500 });
     await tasks.until(({ progress }) => progress === 0.5);
+    // One connection that is open before, as a balancer has one.
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    expect(await readiness(gateway.url, agent)).to.equal(200);
     gateway.signal("SIGTERM");
+    const seen: number[] = [];
+    for (let isUp = true; isUp; await sleep(50)) {
+      isUp = await readiness(gateway.url, agent).then(
+        (status) => seen.push(status) > 0,
+        () => false,
+      );
+    }
+    expect(seen.lastIndexOf(200)).to.be.lessThan(seen.indexOf(503));
+    expect(seen.filter((status) => status === 503).length).to.be.at.least(5);
     const done = await tasks.until(({ state }) => state !== "queued" && state !== "running");
     expect(done).to.include({ state: "complete", attempts: 1 });
     expect(await gateway.exit).to.equal(0);
+    agent.destroy();
   });
 
   for (const name of ["traced", "computed"]) {

@@ -56,6 +56,8 @@ export interface SocketsOptions {
   dispatcher: Dispatcher;
   /** Answers every request that is not a websocket. */
   front: Front;
+  /** Resolves when nothing else is under way in a gateway that stops: until then HTTP connections that are open are served. */
+  drained: () => Promise<unknown>;
   log: Logger;
   metrics: Metrics;
 }
@@ -270,6 +272,8 @@ export function createSockets(options: SocketsOptions): Sockets {
       if (listening !== undefined) us_listen_socket_close(listening);
       gate.stop();
       await endAll();
+      // Who watches `/readyz` sees it say so; a balancer's requests that are on their way are answered.
+      await options.drained();
       await front.stop(requestsEnd);
       sweep.stop();
       live.stop();
