@@ -7,6 +7,7 @@ import { defineTask, exported } from "../../src/index.js";
 import { refusalOf } from "../api/support.js";
 import { signed } from "../auth/issuer.js";
 import { connectClient, type TestClient } from "../support/client.js";
+import { eventually } from "../support/eventually.js";
 import { freshDatabase, type SpecDatabase } from "../support/server.js";
 import { ended, type Shown, startTasks, type TaskRig, until } from "./support/rig.js";
 import type * as work from "./support/work.js";
@@ -14,7 +15,7 @@ import type * as work from "./support/work.js";
 const workModule = import.meta.resolve("./support/work.js");
 const everyone = (): boolean => true;
 const numbers = z.object({ numbers: z.array(z.number()).max(5) });
-let release: () => void = () => {};
+let release: (() => void) | undefined;
 
 const definitions = [
   defineTask({
@@ -210,7 +211,9 @@ describe("a task", () => {
     const running = (await until(client, body.id, "running")).at(-1);
     expect(running).to.include({ ended_at: null, error: null });
     expect(running?.started_at).to.be.a("string");
-    release();
+    // It is shown as running a moment before it does.
+    await eventually(() => release !== undefined);
+    release?.();
     expect(await ended(client, body.id)).to.include({ state: "complete", result: null });
   });
 
