@@ -225,6 +225,6 @@ function withTasks(sink: Sink, tasks: Tasks): Sink {
       for (const event of events.slice(from, next)) tasks.onEvent(event);
       return next;
     },
-    advance: (position) => sink.advance(position),
+    advance: (position, read) => sink.advance(position, read),
   };
 }

@@ -276,11 +276,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       publisher = to;
     },
     dispatchBatch,
-    advance(position) {
+    advance(position, read) {
       if (history.start === undefined || isLost) history.begin(position);
       isLost = false;
       if (head === undefined || position > head) head = position;
-      views.moved(head);
+      views.moved(read > head ? read : head);
     },
     readRule,
     follow(names, user, format = "json") {

@@ -15,6 +15,8 @@ const pendingChanges = 100_000;
 
 /** How long those who want a view wait while what it shows can't be read, in milliseconds, before they are told so. */
 const patienceMilliseconds = 5_000;
+/** How long the stream may take to reach what was read, in milliseconds: without writes, until the server's next sign of life. */
+const behindMilliseconds = 12_000;
 
 /** A filtered view that does not yet know what it shows, and the changes that wait for it. */
 interface Preparation {
@@ -134,10 +136,20 @@ export class Views {
 
   /** @returns the ids of the documents that it shows, once the stream has reached what they are of */
   async #idsOf(view: View, filter: Filter): Promise<readonly unknown[]> {
-    const { reader, head } = this.#options;
+    const { reader, head, signal } = this.#options;
     const { ids, newest } = await reader.idsOf(view.collection, filter, head());
-    if (newest > timeOfPosition(head()))
-      await new Promise<void>((reached) => this.#behind.add({ time: newest, reached }));
+    if (newest <= timeOfPosition(head())) return ids;
+    const ending = new AbortController();
+    const isLate = await new Promise<boolean>((resolve) => {
+      const waiting = { time: newest, reached: () => resolve(false) };
+      this.#behind.add(waiting);
+      void sleep(behindMilliseconds, AbortSignal.any([signal, ending.signal])).then(() => {
+        this.#behind.delete(waiting);
+        resolve(true);
+      });
+    });
+    ending.abort();
+    if (isLate) throw new Error("the change stream is behind what was read");
     return ids;
   }
 

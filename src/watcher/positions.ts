@@ -18,6 +18,11 @@ export interface Positions {
   of(event: RawEvent): string | undefined;
   /** @returns how far the stream has come, by the token of a batch where that says more than its last event */
   idle(token: unknown): string;
+  /**
+   * How far the stream has surely been read, whether or not a position there can be told: where it stood a batch ago. What
+   * happened before that has come by now, also from a server whose tokens run a little ahead.
+   */
+  readonly read: string;
   /** The events so far have been dispatched: a stream that is reopened goes on after them. */
   settle(): void;
   /** The stream is reopened after the last event that was dispatched. */
@@ -44,6 +49,8 @@ export function createPositions(database: { readonly tag: string; readonly suppo
   let place = settled;
   let head: Place = settled;
   let known: Place | undefined;
+  /** The places of the last two tokens, as they came. */
+  let [token, tokenBefore] = [settled, settled];
   const format = ({ seconds, increment, ordinal }: Place): string =>
     formatPosition({ seconds, increment, ordinal, tag: database.tag });
 
@@ -72,8 +79,10 @@ export function createPositions(database: { readonly tag: string; readonly suppo
       place = after(time);
       return format(place);
     },
-    idle(token) {
-      const time = timeOfToken(token);
+    idle(resumeToken) {
+      const time = timeOfToken(resumeToken);
+      tokenBefore = token;
+      if (time !== undefined) token = { ...time, ordinal: ordinals.before };
       const slack = database.support.isMongodb ? 0 : idleSlackSeconds;
       const idle: Place | undefined = time && {
         seconds: time.seconds - slack,
@@ -83,6 +92,9 @@ export function createPositions(database: { readonly tag: string; readonly suppo
       if (isBefore(head, place)) head = place;
       if (idle !== undefined && isBefore(head, idle)) head = idle;
       return format(head);
+    },
+    get read() {
+      return format(isBefore(head, tokenBefore) ? tokenBefore : head);
     },
     settle() {
       settled = place;

@@ -47,8 +47,12 @@ export interface Sink {
    * @returns the index of the first event that was not taken
    */
   dispatchBatch(events: readonly StreamEvent[], from: number): number;
-  /** Everything up to this position has been dispatched. */
-  advance(position: string): void;
+  /**
+   * Everything up to this position has been dispatched.
+   *
+   * @param read - how far the stream has surely been read, which may be further than what positions can tell
+   */
+  advance(position: string, read: string): void;
 }
 
 export interface WatcherOptions {
@@ -166,7 +170,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     position.settle();
     head = position.idle(batch.token);
     hasDispatched = true;
-    sink.advance(head);
+    sink.advance(head, position.read);
   }
 
   function translate(raw: readonly RawEvent[]): { events: StreamEvent[]; lastWhole: RawEvent | undefined } {
