@@ -157,8 +157,8 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const missing = updatesToLookUp(events);
     if (missing.size > 0) {
       // On the data path proper there is nothing to wait for: inserts, deletes and updates with a post-image.
-      const until = batch.events.at(-1)?.clusterTime;
-      await unlessAborted(lookUp(database, missing, until), stopping.signal);
+      // Of the last event that is whole: a fragment need not say its time.
+      await unlessAborted(lookUp(database, missing, lastWhole?.clusterTime), stopping.signal);
     }
     for (let index = 0; index < events.length; ) {
       index = sink.dispatchBatch(events, index);
