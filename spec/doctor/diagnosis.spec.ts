@@ -252,6 +252,15 @@ describe("the doctor, at servers that are not as they should be", () => {
     expect(find(diagnosis, /can't be reached/).fix).to.contain("say replicaSet=secantus");
   });
 
+  it("opens the stream that the gateway opens, whatever the URI says for reads", async () => {
+    server = await startOwnServer();
+    const own = await freshDatabase(server);
+    await own.db.createCollection("jobs", images);
+    const local = await examine(`${own.uri}&readConcernLevel=local`, configuration);
+    expect(find(local, /the change stream over jobs opens/).level).to.equal("ok");
+    await own.client.close();
+  });
+
   it("warns of an oplog that has rolled past less than an hour", async () => {
     server = await startOwnServer(["--oplog-max-entries", "50"]);
     const own = await freshDatabase(server);

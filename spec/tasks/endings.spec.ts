@@ -29,6 +29,7 @@ const waiting = defineTask({
       });
     }),
 });
+let parsed = 0;
 const definitions = [
   waiting,
   defineTask({ name: "deaf-main", input, where: "main", allow, run: () => new Promise(() => {}) }),
@@ -48,6 +49,16 @@ const definitions = [
   }),
   ...(["thread", "process"] as const).map((where) =>
     defineTask({ name: `crash-${where}`, input, where, allow, run: exported<typeof work.crash>(workModule, "crash") }),
+  ),
+  ...(["main", "thread"] as const).map((where) =>
+    defineTask({
+      name: `never-parsed-${where}`,
+      // It answers when the task is asked for, and not when it is run.
+      input: z.any().refine(() => parsed++ === 0 || new Promise<boolean>(() => {})),
+      where,
+      allow,
+      run: () => "done",
+    }),
   ),
   defineTask({
     name: "reports",
@@ -199,6 +210,15 @@ describe("the end of a task", () => {
     expect(aborted).to.deep.equal(["task-cancelled", "task-lost"]);
     await other.stop();
   });
+
+  for (const where of ["main", "thread"]) {
+    it(`comes at its time limit where its schema never answers (${where})`, async () => {
+      parsed = 0;
+      await start({ timeoutSeconds: 1 });
+      const { body } = await rig.post(`never-parsed-${where}`);
+      expect((await ended(client, body.id)).error).to.have.property("code", "task-timeout");
+    });
+  }
 
   it("is not kept from coming by a last progress that the database refuses", async () => {
     const validator = { "progress.refused": { $exists: false } };

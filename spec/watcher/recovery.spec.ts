@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import { problemOf } from "../api/support.js";
 import { connectClient, type TestClient } from "../support/client.js";
+import { eventually } from "../support/eventually.js";
 import { failCommand } from "../support/failpoint.js";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
 import { freshDatabase, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
@@ -109,6 +110,17 @@ describe("the watcher's recovery", () => {
       await again.close();
     }).timeout(60_000);
   }
+
+  it("begins a new epoch where the very first event is too large to be sent, rather than meeting it again and again", async () => {
+    // Until a token is relied on, the stream stands where it began. Its place moves when idle tokens come.
+    const seconds = async (): Promise<number> => Number.parseInt((await positionNow()).slice(0, 8), 16);
+    const began = await seconds();
+    await eventually(async () => (await seconds()) - began > 5, 20_000);
+    const bsonObjectTooLarge = 10334;
+    await failCommand(database.client, { times: 1 }, { failCommands: ["getMore"], errorCode: bsonObjectTooLarge });
+    expect((await client.closed).code).to.equal(4510);
+    expect(gateway.logged.filter((line) => line.msg === "interfaces reset")).to.have.length(1);
+  }).timeout(60_000);
 
   /** Waits until the fail point was met: readiness says so. */
   async function gatewayTrouble(): Promise<void> {

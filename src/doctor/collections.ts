@@ -1,6 +1,7 @@
 import type { Db, Document } from "mongodb";
 import type { InterfaceSettings } from "../config/settings.js";
 import { type Database, isUnauthorized } from "../database.js";
+import { optionsOf, pipelineOf } from "../watcher/stream.js";
 import { type Finding, messageOf } from "./finding.js";
 
 /** How long opening a change stream waits for a first event, in milliseconds: that it opens is all that matters. */
@@ -58,12 +59,7 @@ async function userOf(db: Db): Promise<User> {
 /** Opens the stream that the gateway would open, and closes it. */
 async function streamFindings(database: Database, names: readonly string[], user: User): Promise<Finding[]> {
   const { db, support } = database;
-  const match = { $match: { "ns.coll": { $in: names } } };
-  const stream = db.watch(support.splitEvents ? [match, { $changeStreamSplitLargeEvent: {} }] : [match], {
-    maxAwaitTimeMS,
-    ...(support.expandedEvents && { showExpandedEvents: true }),
-    ...(support.images && { fullDocument: "whenAvailable", fullDocumentBeforeChange: "whenAvailable" }),
-  });
+  const stream = db.watch(pipelineOf(names, support), { ...optionsOf(support), maxAwaitTimeMS });
   try {
     await stream.tryNext();
     return [{ area: "collections", level: "ok", what: `the change stream over ${names.join(", ")} opens` }];

@@ -167,34 +167,35 @@ async function perform(
   options: PerformOptions,
 ): Promise<Settled | undefined> {
   const { code } = definition;
-  const { signal } = options.controller;
-  const parsed = await settle(parseInput(definition, document.input));
-  if ("error" in parsed) return parsed;
-  if (code.where === "main") {
-    return performHere((context) => code.run(parsed.value, context), options);
+  // A schema may take its time, too: it can ask others.
+  const timer = setTimeout(() => options.interrupt("timeout"), options.timeoutMilliseconds);
+  let parsed: Settled | undefined;
+  try {
+    parsed = await unlessInterrupted(parseInput(definition, document.input), options);
+    if (parsed === undefined || "error" in parsed) return parsed;
+    const { value } = parsed;
+    if (code.where === "main") {
+      // Begun in a later turn: whatever it does first, what called this is done with its own.
+      const work = Promise.resolve().then(() => code.run(value, contextOf(options)));
+      return await unlessInterrupted(work, options);
+    }
+  } finally {
+    clearTimeout(timer);
   }
   const executor: Executor = code.where === "thread" ? options.executors.threads : options.executors.processes;
   return settle(
     executor.run(code.run, [parsed.value], {
-      signal,
+      signal: options.controller.signal,
       timeoutMilliseconds: options.timeoutMilliseconds,
       onProgress: options.report,
     }),
   );
 }
 
-async function performHere(
-  run: (context: MainTaskContext) => unknown,
-  options: PerformOptions,
-): Promise<Settled | undefined> {
+function contextOf(options: PerformOptions): MainTaskContext {
   const { signal } = options.controller;
   const { executors } = options;
-  const timer = setTimeout(() => options.interrupt("timeout"), options.timeoutMilliseconds);
-  const aborted = new Promise<undefined>((resolve) => {
-    signal.addEventListener("abort", () => resolve(undefined), { once: true });
-    if (signal.aborted) resolve(undefined);
-  });
-  const context: MainTaskContext = {
+  return {
     signal,
     http: options.http,
     db: options.db,
@@ -203,17 +204,21 @@ async function performHere(
     runInThread: (fn, ...args) => executors.threads.run(fn, args, { signal }),
     runInProcess: (fn, ...args) => executors.processes.run(fn, args, { signal }),
   };
-  // Begun in a later turn: whatever it does first, what called this is done with its own.
-  const work = settle(Promise.resolve().then(() => run(context)));
-  try {
-    const settled = await Promise.race([work, aborted]);
-    const { reason } = signal;
-    const isStopping = reason instanceof TaskInterruptedError && reason.interruption === "stopping";
-    if (settled !== undefined || !isStopping) return settled;
-    return await Promise.race([work, sleep(options.settleMilliseconds, options.abandoned).then(() => undefined)]);
-  } finally {
-    clearTimeout(timer);
-  }
+}
+
+/** What runs on the main thread can't be ended: it is told by its signal, and where the gateway stops it is waited for a while. */
+async function unlessInterrupted(promise: Promise<unknown>, options: PerformOptions): Promise<Settled | undefined> {
+  const { signal } = options.controller;
+  const aborted = new Promise<undefined>((resolve) => {
+    signal.addEventListener("abort", () => resolve(undefined), { once: true });
+    if (signal.aborted) resolve(undefined);
+  });
+  const work = settle(promise);
+  const settled = await Promise.race([work, aborted]);
+  const { reason } = signal;
+  const isStopping = reason instanceof TaskInterruptedError && reason.interruption === "stopping";
+  if (settled !== undefined || !isStopping) return settled;
+  return Promise.race([work, sleep(options.settleMilliseconds, options.abandoned).then(() => undefined)]);
 }
 
 /** The schema is applied a second time, for a program that writes to the database itself has passed no first. */

@@ -15,11 +15,10 @@ export type Recovery = "resume" | "shrink" | "new-epoch" | "wait";
 const cursorNotFound = 43;
 const timeCodes = new Set([50 /* MaxTimeMSExpired */, 262 /* ExceededTimeLimit */]);
 
-/**
- * InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost and BSONObjectTooLarge: the first three say that the
- * token can't be resumed from, the last that the next event can't be sent at all, so resuming would meet it again.
- */
-const lostCodes = new Set([260, 280, 286, 10334]);
+/** InvalidResumeToken, ChangeStreamFatalError and ChangeStreamHistoryLost: the token can't be resumed from. */
+const refusedTokenCodes = new Set([260, 280, 286]);
+/** The next event can't be sent at all, so resuming would meet it again. */
+const bsonObjectTooLarge = 10334;
 
 /**
  * Decides by class, code and label, never by the text. The rules for servers are those of the drivers' change streams
@@ -32,7 +31,7 @@ export function recoveryFrom(error: unknown): Recovery {
   if (error instanceof LookUpError) return recoveryFromLookUp(error.cause);
   if (error instanceof MongoServerError) {
     const code = Number(error.code);
-    if (lostCodes.has(code)) return "new-epoch";
+    if (refusedTokenCodes.has(code) || code === bsonObjectTooLarge) return "new-epoch";
     if (timeCodes.has(code)) return "shrink";
     if (code === cursorNotFound || error.hasErrorLabel("ResumableChangeStreamError")) return "resume";
     return "wait";
@@ -41,6 +40,11 @@ export function recoveryFrom(error: unknown): Recovery {
   // The rest of the driver's errors (a closed pool, an expired session, a cursor in use) come of the connection's loss.
   if (error instanceof MongoError) return "resume";
   return isSystemError(error) ? "resume" : "wait";
+}
+
+/** @returns whether it is the token that can't be resumed from: another place may do */
+export function isTokenRefused(error: unknown): boolean {
+  return error instanceof MongoServerError && refusedTokenCodes.has(Number(error.code));
 }
 
 /** Errors of a read carry no label for change streams; those that a driver retries a read after say that a member changed its role. */

@@ -34,7 +34,7 @@ export function updatesToLookUp(events: readonly StreamEvent[]): Map<string, Cha
  * is behind would give an older document, or none.
  *
  * @param missing - the updates, by collection
- * @param until - the cluster time of the batch's last event
+ * @param until - the cluster time of the batch's last whole event
  * @throws LookUpError
  */
 export async function lookUp(

@@ -6,6 +6,7 @@ import { createAssembler } from "./fragments.js";
 import { lookUp, updatesToLookUp } from "./look-up.js";
 import { oldestEntry } from "./oplog.js";
 import { createPositions } from "./positions.js";
+import type { RawEvent } from "./raw-event.js";
 import { normalSilenceMilliseconds, optionsOf, pipelineOf, readBatches } from "./stream.js";
 
 const batchSize = 1_000;
@@ -76,14 +77,16 @@ export function createPast(options: {
       undecodable,
     })) {
       const events: StreamEvent[] = [];
+      let lastWhole: RawEvent | undefined;
       for (const fragment of batch.events) {
         const event = assemble.add(fragment);
+        lastWhole = event ?? lastWhole;
         const place = event === undefined ? undefined : positions.of(event);
         const translated = event === undefined || place === undefined ? undefined : changeOf(event, place);
         if (translated !== undefined) events.push(translated);
       }
       const missing = updatesToLookUp(events);
-      if (missing.size > 0) await lookUp(database, missing, batch.events.at(-1)?.clusterTime);
+      if (missing.size > 0) await lookUp(database, missing, lastWhole?.clusterTime);
       yield { events, head: positions.idle(batch.token) };
     }
   };

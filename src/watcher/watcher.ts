@@ -7,7 +7,7 @@ import { formatPosition, ordinals } from "../position.js";
 import { createBackoff, sleep, turnOfTheEventLoop, unlessAborted, untilDone } from "../retry.js";
 import { once, type Service } from "../service.js";
 import { changeOf, type StreamEvent, timeOf } from "./change.js";
-import { type Recovery, recoveryFrom } from "./failure.js";
+import { isTokenRefused, type Recovery, recoveryFrom } from "./failure.js";
 import { createAssembler } from "./fragments.js";
 import { lookUp, updatesToLookUp } from "./look-up.js";
 import { oldestEntry } from "./oplog.js";
@@ -93,6 +93,8 @@ export function createWatcher(options: WatcherOptions): Watcher {
   /** The history between the last token and now can't be had. */
   let lost = false;
   let hasDispatched = false;
+  /** No event has come, and the time at which the stream began has not been tried instead of a token. */
+  let mayBeginAtTime = true;
   /** Where the history that is read again at the start begins, unless the oplog is shorter. */
   let refillFrom: Timestamp | undefined;
   let refillUntil = "";
@@ -159,8 +161,8 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const missing = updatesToLookUp(events);
     if (missing.size > 0) {
       // On the data path proper there is nothing to wait for: inserts, deletes and updates with a post-image.
-      const until = batch.events.at(-1)?.clusterTime;
-      await unlessAborted(lookUp(database, missing, until), stopping.signal);
+      // Of the last event that is whole: a fragment need not say its time.
+      await unlessAborted(lookUp(database, missing, lastWhole?.clusterTime), stopping.signal);
     }
     for (let index = 0; index < events.length; ) {
       index = sink.dispatchBatch(events, index);
@@ -168,6 +170,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     }
     resume.passed(batch, lastWhole, assemble.incomplete);
     position.settle();
+    if (batch.events.length > 0) mayBeginAtTime = false;
     head = position.idle(batch.token);
     hasDispatched = true;
     sink.advance(head, position.read);
@@ -226,14 +229,16 @@ export function createWatcher(options: WatcherOptions): Watcher {
     trouble = troubles[recovery];
     metrics.streamFailures.inc({ recovery });
     log[recovery === "resume" ? "warn" : "error"]({ err: error, recovery }, "change stream failed");
-    if (recovery === "new-epoch" && resume.token !== undefined && position.settled.ordinal === ordinals.before) {
+    if (mayBeginAtTime && resume.token !== undefined && isTokenRefused(error)) {
       // No event has come yet, so the time at which the stream began says as much as its token, and is kept for longer: a
       // server may refuse the token of a place before its first entry.
       resume.forget();
+      mayBeginAtTime = false;
     } else if (recovery === "new-epoch") {
       resume.forget();
       refillFrom = undefined;
       lost = true;
+      mayBeginAtTime = true;
     } else if (recovery === "shrink") {
       batchSize = Math.max(smallestBatch, Math.floor(batchSize / 2));
       if (!patience.lengthen()) log.error(neverOpens);
