@@ -10,8 +10,9 @@ const bytesPerReset = 250;
  */
 export class History {
   readonly #limits: { events: number; bytes: number };
-  #events: StreamEvent[] = [];
-  /** Index of the oldest event that is kept; what lies before it is cut off now and then. */
+  /** Those that have left are undefined: the memory of large ones must not wait for their places to be cut off. */
+  #events: (StreamEvent | undefined)[] = [];
+  /** Index of the oldest event that is kept; the places before it are cut off now and then. */
   #first = 0;
   #bytes = 0;
   #start: string | undefined;
@@ -75,6 +76,7 @@ export class History {
     const event = this.#events[this.#first] as StreamEvent;
     this.#bytes -= sizeOf(event);
     this.#start = event.position;
+    this.#events[this.#first] = undefined;
     this.#first += 1;
   }
 
