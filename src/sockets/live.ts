@@ -139,7 +139,7 @@ class LiveConnection implements SessionChannel {
 
   endReplay(view: View, hasAll: boolean): void {
     this.#change(view, () => ({ isReplaying: false }));
-    if (!hasAll && this.isFollowed(view)) this.session.reset(new Set([view]), "too-far-behind");
+    if (!hasAll && this.isFollowed(view)) this.session.resetFollowers(view, "too-far-behind");
   }
 
   isFollowed(view: View): boolean {

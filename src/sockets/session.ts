@@ -64,10 +64,13 @@ export class Session implements Subscriber {
 
   /** The views are void: what the client holds of them is, too. */
   reset(views: ReadonlySet<View>, reason: ResetReason): void {
-    for (const subscription of this.#subscriptions) {
-      if (views.has(subscription.view))
-        this.#again(subscription, (asked) => this.#begin(asked, subscription.text, {}, reason));
-    }
+    for (const subscription of this.#subscriptions) if (views.has(subscription.view)) this.#reset(subscription, reason);
+  }
+
+  /** Those who follow the view have missed something of it. Who is still joining has not: a replay of its own is to come. */
+  resetFollowers(view: View, reason: ResetReason): void {
+    for (const subscription of this.#subscriptions)
+      if (subscription.view === view && !subscription.isJoining) this.#reset(subscription, reason);
   }
 
   /** Passes on how far all views are complete, unless one is still joining. */
@@ -125,6 +128,10 @@ export class Session implements Subscriber {
     // Other claims may mean another rule, and so another view.
     for (const subscription of this.#subscriptions)
       this.#again(subscription, (asked) => this.#move(subscription, asked));
+  }
+
+  #reset(subscription: Subscription, reason: ResetReason): void {
+    this.#again(subscription, (asked) => this.#begin(asked, subscription.text, {}, reason));
   }
 
   #move(subscription: Subscription, asked: SubscribeMessage): void {

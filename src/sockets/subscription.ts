@@ -145,7 +145,8 @@ export class Subscription {
 
   #followFromNow(): void {
     this.#sendReady(this.#options.dispatcher.head ?? "", false);
-    this.#attach();
+    this.#channel.attach(this.view);
+    this.#state = "live";
   }
 
   async #readUntilJoined(): Promise<void> {
@@ -231,8 +232,11 @@ export class Subscription {
       next = this.#sendFrames(replay.frames, next, next === first ? from : undefined);
       if (next === replay.frames.length && hasAll) {
         this.#closeGap(next === first ? from : (replay.frames[next - 1]?.position ?? from));
-        if (!this.#hasEnded) this.#attach();
+        const joins = !this.#hasEnded;
+        if (joins) this.#channel.attach(this.view);
         end(!replay.isOfRowsAlone);
+        // Not before: who is live and followed a replay that had not all has missed something, and this one has not.
+        if (joins) this.#state = "live";
         return "joined";
       }
       while (this.#channel.isFull() && !this.#isOver) await this.#channel.drained();
@@ -291,11 +295,6 @@ export class Subscription {
   async #hasRoom(): Promise<boolean> {
     while (this.#channel.isFull() && !this.#hasEnded) await this.#channel.drained();
     return !this.#hasEnded;
-  }
-
-  #attach(): void {
-    this.#state = "live";
-    this.#channel.attach(this.view);
   }
 
   #sendReady(position: string, recovered: boolean): void {
