@@ -9,6 +9,8 @@ import { Topics } from "./topics.js";
 /** How long a client may take to say who it is, in milliseconds. */
 const authenticationMilliseconds = 10_000;
 const progressMilliseconds = 10_000;
+/** How often somebody who waits for room looks whether there is some, in milliseconds. */
+const lookMilliseconds = 100;
 
 export interface LiveOptions extends SessionOptions {
   readonly verifyToken: VerifyToken;
@@ -76,6 +78,7 @@ class LiveConnection implements SessionChannel {
   #timer: NodeJS.Timeout | undefined;
   /** Those who wait for something to leave. */
   #waiters: (() => void)[] | undefined;
+  #look: NodeJS.Timeout | undefined;
 
   constructor(socket: Socket, options: LiveOptions) {
     this.#socket = socket;
@@ -94,6 +97,8 @@ class LiveConnection implements SessionChannel {
   wake(): void {
     const woken = this.#waiters;
     this.#waiters = undefined;
+    clearTimeout(this.#look);
+    this.#look = undefined;
     for (const each of woken ?? []) each();
   }
 
@@ -122,7 +127,14 @@ class LiveConnection implements SessionChannel {
     return new Promise((resolve) => {
       this.#waiters ??= [];
       this.#waiters.push(resolve);
+      // uWebSockets does not tell of every buffer that has emptied: two in a minute of slow readers were waited for in vain.
+      this.#look ??= setTimeout(() => this.#wakeIfRoom(), lookMilliseconds);
     });
+  }
+
+  #wakeIfRoom(): void {
+    if (this.isFull()) this.#look?.refresh();
+    else this.wake();
   }
 
   attach(view: View): void {
