@@ -21,7 +21,10 @@ function plan(): readonly { readonly seed: number; readonly scenario: ScenarioNa
   const scenario = named ?? (seconds >= 60 ? "patient" : "everything");
   if (TAILGATE_SEED !== undefined) return [{ seed: Number(TAILGATE_SEED), scenario }];
   const count = Number(TAILGATE_CHECKER_SEEDS ?? 1);
-  const fresh = Array.from({ length: count }, () => ({ seed: Math.floor(Math.random() * 2 ** 31), scenario }));
+  const by = (scenario: ScenarioName) => ({ seed: Math.floor(Math.random() * 2 ** 31), scenario });
+  const fresh = Array.from({ length: count }, () => by(scenario));
+  // What waits for a slow reader is met by that one alone.
+  if (named === undefined) fresh.push(by("heavy"));
   return [...fresh, ...keptSeeds.filter((kept) => isLong || kept.isQuick)];
 }
 

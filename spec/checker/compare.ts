@@ -7,8 +7,16 @@ import type { Ledger } from "./ledger.js";
 import type { Epoch, Replica, Row, Taken } from "./replica.js";
 import type { Wanted } from "./views.js";
 
-/** @returns what differs between a copy and what the database has of the view */
-export async function differences(db: Db, wanted: Wanted, rows: ReadonlyMap<string, Row>): Promise<string[]> {
+/**
+ * @param toldOf - the documents that it was told of, where it does not have to have others
+ * @returns what differs between a copy and what the database has of the view
+ */
+export async function differences(
+  db: Db,
+  wanted: Wanted,
+  rows: ReadonlyMap<string, Row>,
+  toldOf?: ReadonlySet<string>,
+): Promise<string[]> {
   const found = await db
     .collection(wanted.collection)
     .find(wanted.query)
@@ -16,7 +24,7 @@ export async function differences(db: Db, wanted: Wanted, rows: ReadonlyMap<stri
     .toArray();
   const expected = new Map(found.map((document) => [String(document._id), rowOf(document)]));
   const told: string[] = [];
-  for (const id of new Set([...expected.keys(), ...rows.keys()])) {
+  for (const id of toldOf ?? new Set([...expected.keys(), ...rows.keys()])) {
     const [wants, has] = [expected.get(id), rows.get(id)];
     if (isDeepStrictEqual(wants, has)) continue;
     told.push(`${id}: the database has ${JSON.stringify(wants)}, the copy ${JSON.stringify(has)}`);
@@ -31,15 +39,20 @@ export async function differences(db: Db, wanted: Wanted, rows: ReadonlyMap<stri
  * @returns how many documents were compared
  */
 export function checkEpochs(replica: Replica, ledger: Ledger, findings: Findings): number {
-  const { wanted, epochs, who } = replica;
-  if (!wanted.showsVersion || !isExact(wanted.collection)) return 0;
+  const { epochs, who } = replica;
+  const { showsVersion, collection } = replica.wanted;
+  if (!showsVersion || !isExact(collection)) return 0;
   let compared = 0;
-  for (const [id, states] of ledger.histories(wanted.collection)) {
-    const events = eventsOf(wanted, states);
+  for (const [id, states] of ledger.histories(collection)) {
     for (const epoch of epochs) {
+      const events = eventsOf(epoch.wanted, states);
       // What was dropped did not go one by one.
-      const isLast = epoch === epochs.at(-1) && wanted.collection !== "fleeting";
-      const problem = problemWith(events, epoch.taken.get(id) ?? [], epoch.rows.get(id), isLast);
+      const isLast = epoch === epochs.at(-1) && collection !== "fleeting";
+      const began = epoch.rows.get(id);
+      const { liveSince = Number.POSITIVE_INFINITY } = epoch;
+      const isAfterBeginning = (v: number): boolean =>
+        began === undefined ? ledger.isAfter(id, v, liveSince) : v > began;
+      const problem = problemWith(events, epoch.taken.get(id) ?? [], isAfterBeginning, isLast);
       compared += 1;
       if (problem !== undefined) findings.add("lost", who, `${id}: ${problem}${storyOf(id, epoch, events)}`);
     }
@@ -67,7 +80,7 @@ function eventsOf(wanted: Wanted, states: readonly (Stamped | undefined)[]): Tak
 function problemWith(
   events: readonly Taken[],
   taken: readonly Taken[],
-  began: number | undefined,
+  isAfterBeginning: (v: number) => boolean,
   isLast: boolean,
 ): string | undefined {
   const firstTold = taken.findIndex((each) => each.operation !== "delete");
@@ -75,13 +88,12 @@ function problemWith(
   const versionOf = (each: Taken): number => (each.operation === "delete" ? 0 : each.v);
   // Without a row at the beginning, and without a word, there is nothing to hang the sequence on: the copies are compared.
   if (first === undefined) {
-    const isBehind =
-      began !== undefined && isLast && taken.length === 0 && events.some((each) => versionOf(each) > began);
-    return isBehind ? "nothing was told of what came after its row" : undefined;
+    const isBehind = isLast && taken.length === 0 && events.some((each) => isAfterBeginning(versionOf(each)));
+    return isBehind ? "nothing was told of what came after its beginning" : undefined;
   }
   const place = events.findIndex((each) => versionOf(each) === versionOf(first));
   if (place < 0) return `version ${versionOf(first)} was told, and never was`;
-  const next = began === undefined ? undefined : events.find((each) => versionOf(each) > began);
+  const next = events.find((each) => isAfterBeginning(versionOf(each)));
   if (next !== undefined && versionOf(next) < versionOf(first)) return `version ${versionOf(next)} was not told`;
   const rest = taken.slice(firstTold + 1);
   for (const [index, each] of rest.entries()) {

@@ -42,9 +42,15 @@ const cities = ["Ulm", "Jena", "Kiel"] as const;
 /** What a write may change. Everybody who writes a document stamps it anew. */
 export type Contents = Omit<Stamped, "_id" | "w" | "n" | "v" | "body" | "hidden">;
 
-export function stamped(id: { _id: string; w: number; n: number }, v: number, contents: Contents): Stamped {
+/** @param padding - what the body has after its stamp */
+export function stamped(
+  id: { _id: string; w: number; n: number },
+  v: number,
+  contents: Contents,
+  padding: string,
+): Stamped {
   const { _id } = id;
-  const stamps = { body: `body:${_id}:${v};`, hidden: `hidden:${_id}:${v};` };
+  const stamps = { body: `body:${_id}:${v};${padding}`, hidden: `hidden:${_id}:${v};` };
   return { ...contents, ...id, v, ...stamps, place: { ...contents.place, street: `hidden:${_id}:${v};` } };
 }
 

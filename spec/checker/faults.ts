@@ -12,6 +12,8 @@ export interface FaultOptions {
   readonly plainMembers: readonly PlainMember[];
   readonly scenario: Scenario;
   readonly random: Random;
+  /** For what is done beside the rest. */
+  readonly asides: Random;
 }
 
 /** Does one thing after another to the parts of a run; what takes its time overlaps with what comes after it. */
@@ -25,17 +27,18 @@ export class Faults {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { random, scenario } = this.#options;
+    const { random, asides, scenario } = this.#options;
     while (!signal.aborted) {
-      this.#act(random.weighted(scenario.weights));
+      this.#act(random.weighted(scenario.weights), random);
+      if (asides.chance(scenario.asideShare)) this.#act(asides.weighted(scenario.asides), asides);
       const pause = random.below(2 * scenario.actionMilliseconds);
       await sleep(pause, undefined, { signal }).catch(() => undefined);
     }
     await Promise.all(this.#busy.values());
   }
 
-  #act(action: Action): void {
-    const { world, members, random, scenario } = this.#options;
+  #act(action: Action, random: Random): void {
+    const { world, members, scenario } = this.#options;
     const index = random.below(world.gateways.length);
     const member = random.pick(members);
     const milliseconds = random.below(scenario.longestMilliseconds);
@@ -45,7 +48,7 @@ export class Faults {
     else if (action === "ping") member.ping();
     else {
       world.findings.tell(told);
-      this.#actOnClient(action, member, milliseconds);
+      this.#actOnClient(action, member, milliseconds, random);
     }
   }
 
@@ -74,14 +77,18 @@ export class Faults {
     }
   }
 
-  #actOnClient(action: Action, member: Member, milliseconds: number): void {
-    const { world, random, plainMembers } = this.#options;
-    const to = action === "move" ? random.pick(world.gateways) : member.gateway;
+  #actOnClient(action: Action, member: Member, milliseconds: number, random: Random): void {
+    const { world, plainMembers } = this.#options;
+    const to = action === "move" || action === "doze" ? random.pick(world.gateways) : member.gateway;
     if (action === "leave" || action === "move") {
       member.leave(milliseconds, to);
       if (plainMembers.length > 0 && random.chance(0.2)) random.pick(plainMembers).leave(to);
-    } else if (action === "stall") void member.stall(milliseconds);
-    else member.renew(action === "begin anew");
+    } else if (action === "doze") member.leaveAndDoze(milliseconds, to);
+    else if (action === "stall") void member.stall(milliseconds);
+    else if (action === "rest") void member.rest(milliseconds);
+    else if (action === "renew token") void member.authenticate(false);
+    else if (action === "change claims") void member.authenticate(true);
+    else member.renew(action === "begin anew" ? "with rows" : action === "begin live" ? "live" : "as it is");
   }
 
   #once(target: string, told: string, what: () => Promise<void>): void {

@@ -38,6 +38,8 @@ export interface Finding {
 }
 
 const mostFindings = 500;
+/** Of a document that is padded, a part says enough. */
+const mostCharacters = 4_000;
 
 /** What was found wrong, and what was done when, to tell the story of a failure. */
 export class Findings {
@@ -48,8 +50,9 @@ export class Findings {
   add(kind: Kind, who: string, detail: string): void {
     // One mistake can be found in every message from then on.
     if (this.all.length >= mostFindings) return;
-    this.all.push({ kind, who, detail });
-    this.tell(`!!! ${kind} (${who}): ${detail}`);
+    const told = detail.replaceAll(/x{20,}/g, "x…");
+    this.all.push({ kind, who, detail: told.slice(0, mostCharacters) });
+    this.tell(`!!! ${kind} (${who}): ${told.slice(0, mostCharacters)}`);
   }
 
   tell(what: string): void {

@@ -3,6 +3,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { runCommand, type TestCommand } from "../support/gateway.js";
 import type { Findings } from "./findings.js";
 
+/** Makes the process collect its garbage when it is asked to. */
+const collecting = `--import ${new URL("./collect.mjs", import.meta.url)}`;
+
 /** What `serve` exits with where the database is not reachable in time. */
 const unreachable = 69;
 /** What is said of what a client asked for comes as often as clients ask. */
@@ -62,7 +65,8 @@ export class GatewayProcess {
     for (;;) {
       this.#isEnding = false;
       const program = root === undefined ? [] : [join(root, "src/cli/main.ts")];
-      const command = runCommand(["serve"], { ...environment, PORT: String(this.port) }, process.cwd(), ...program);
+      const settings = { ...environment, PORT: String(this.port), NODE_OPTIONS: collecting };
+      const command = runCommand(["serve"], settings, process.cwd(), ...program);
       this.#command = command;
       const started = command.line(/gateway started/, 60_000).then(
         () => "started" as const,
@@ -97,6 +101,20 @@ export class GatewayProcess {
     this.isUp = false;
     this.#command.kill(signal);
     await this.#command.exit;
+  }
+
+  async metrics(): Promise<string> {
+    return (await fetch(`${this.url}/metrics`)).text();
+  }
+
+  /** @returns what is in use of the heap and beside it, in megabytes, after its garbage has been collected */
+  async memoryInUse(): Promise<number> {
+    this.#command?.kill("SIGUSR2");
+    const text = await this.metrics();
+    const bytes = ["nodejs_heap_size_used_bytes", "nodejs_external_memory_bytes"].map((name) =>
+      Number(new RegExp(`^${name} (.*)$`, "m").exec(text)?.[1]),
+    );
+    return bytes.reduce((sum, each) => sum + each) / 1_000_000;
   }
 
   /** Looks through its log for something that it tried again faster than once a second. */

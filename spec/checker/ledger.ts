@@ -4,6 +4,8 @@ interface Entry {
   readonly collection: CollectionName;
   /** Every version that was ever tried, whether it came to be or not. */
   readonly tried: Map<number, Stamped>;
+  /** When each of them was first tried, by the clock of `performance.now()`. */
+  readonly begunAt: Map<number, number>;
   /** What the document was, one after another; undefined: removed. */
   readonly states: (Stamped | undefined)[];
 }
@@ -16,9 +18,10 @@ export class Ledger {
   /** Before a write: from now on clients may be told of it. */
   intend(collection: CollectionName, document: Stamped): void {
     const found = this.#entries.get(document._id);
-    const entry = found ?? { collection, tried: new Map<number, Stamped>(), states: [] };
+    const entry: Entry = found ?? { collection, tried: new Map(), begunAt: new Map(), states: [] };
     if (found === undefined) this.#entries.set(document._id, entry);
     entry.tried.set(document.v, document);
+    entry.begunAt.set(document.v, performance.now());
   }
 
   /** After a write: it was done. */
@@ -34,6 +37,11 @@ export class Ledger {
 
   version(id: string, v: number): Stamped | undefined {
     return this.#entries.get(id)?.tried.get(v);
+  }
+
+  /** Whether the version was written after that moment, by the clock of `performance.now()`. */
+  isAfter(id: string, v: number, moment: number): boolean {
+    return (this.#entries.get(id)?.begunAt.get(v) ?? 0) > moment;
   }
 
   collectionOf(id: string): CollectionName | undefined {

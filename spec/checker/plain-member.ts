@@ -1,10 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { plainMessage } from "../../src/sockets/protocol.js";
 import { connectClient, type TestClient } from "../support/client.js";
+import { stillbornMilliseconds } from "./circumstances.js";
 import type { GatewayProcess } from "./gateways.js";
-import { type MemberOptions, stillbornMilliseconds } from "./member.js";
+import type { ClientOptions } from "./member.js";
 import type { Message, Row } from "./replica.js";
 import type { Wanted } from "./views.js";
+
+export interface PlainMemberOptions extends ClientOptions {
+  readonly headers: Record<string, string>;
+}
 
 /** A plain client that holds a copy of one interface: it connects, fetches, and applies what has come since (P5). */
 export class PlainMember {
@@ -15,14 +20,14 @@ export class PlainMember {
   /** It has fetched: from then on its rows are a copy. */
   isReady = false;
   changes = 0;
-  readonly #options: Omit<MemberOptions, "wanted">;
+  readonly #options: PlainMemberOptions;
   readonly #ending = new AbortController();
   #client: TestClient | undefined;
   #isLeaving = false;
   #waiting: Message[] = [];
   readonly #running: Promise<void>;
 
-  constructor(options: Omit<MemberOptions, "wanted">, wanted: Wanted, gateway: GatewayProcess) {
+  constructor(options: PlainMemberOptions, wanted: Wanted, gateway: GatewayProcess) {
     this.#options = options;
     this.name = `${options.name} ${wanted.interface}`;
     this.wanted = wanted;

@@ -1,5 +1,5 @@
 import type { Kind } from "./findings.js";
-import { calm, type Scenario } from "./scenarios.js";
+import { calm, heavy, type Scenario } from "./scenarios.js";
 
 /** A mistake put into a copy of the gateway's sources, to see that the checker finds it. */
 export interface PlantedBug {
@@ -13,6 +13,8 @@ export interface PlantedBug {
   /** One of these the checker has to find. */
   readonly finds: readonly Kind[];
   readonly scenario: Scenario;
+  /** Whether it takes so long to be found that only long runs look for it. */
+  readonly isLong?: true;
   /** The longest that it may take to be found. */
   readonly seconds: number;
 }
@@ -24,6 +26,16 @@ const returning: Scenario = {
   clients: 8,
   weights: { leave: 2, resubscribe: 1 },
   collections: ["items", "open"],
+};
+/** Of one view, and more to read at once than the buffers take. */
+const crowded: Scenario = {
+  ...heavy,
+  clients: 4,
+  collections: ["open"],
+  viewsPerUser: 0,
+  paddingKilobytes: 600,
+  actionMilliseconds: 100,
+  longestMilliseconds: 1_200,
 };
 const withImages: Scenario["interfaces"] = ["shared", "mine", "team", "open", "open-mine"];
 
@@ -156,5 +168,85 @@ export const plantedBugs: readonly PlantedBug[] = [
     finds: ["retry loop"],
     scenario: { ...busy, weights: { "refuse streams": 1 }, longestMilliseconds: 2_000 },
     seconds: 3,
+  },
+  {
+    name: "the count of a view's connections going down twice for one that is cut off in a replay",
+    file: "sockets/live.ts",
+    search: "    this.#change(view, () => ({ isReplaying: false }));\n",
+    replacement:
+      "    this.#change(view, () => ({ isReplaying: false }));\n    if (this.#socket === undefined) view.liveConnections -= 1;\n",
+    finds: ["gap", "lost", "differs", "not settled"],
+    scenario: { ...crowded, weights: { doze: 1 } },
+    isLong: true,
+    seconds: 8,
+  },
+  {
+    name: "two replays of one view on one connection at the same time",
+    file: "sockets/in-turn.ts",
+    search: "export const replayInTurn = createTurnsOfConnections(1);",
+    replacement: "export const replayInTurn = createTurnsOfConnections(1_000);",
+    finds: ["gap", "lost", "differs"],
+    scenario: { ...crowded, weights: { rest: 2, doze: 1 } },
+    seconds: 8,
+  },
+  {
+    name: "a replay that is given up by who asked for it, while others follow it",
+    file: "sockets/subscription.ts",
+    search: "      if (this.#isOver) return undefined;\n",
+    replacement: '      if (this.#hasEnded) {\n        end(true);\n        return "joined";\n      }\n',
+    finds: ["gap", "lost", "differs"],
+    scenario: { ...crowded, weights: { rest: 1 }, actionMilliseconds: 150 },
+    isLong: true,
+    seconds: 8,
+  },
+  {
+    name: "a part of a snapshot left out where it would have to wait",
+    file: "sockets/subscription.ts",
+    search:
+      "      if (part === undefined || !(await this.#hasRoom())) return undefined;\n      isLast = part.isLast;\n",
+    replacement:
+      "      const isFull = channel.isFull();\n      if (part === undefined || !(await this.#hasRoom())) return undefined;\n      isLast = part.isLast;\n      if (isFull && !isLast) continue;\n",
+    finds: ["lost", "differs"],
+    scenario: { ...crowded, weights: { doze: 2, "begin anew": 2, stall: 2 } },
+    isLong: true,
+    seconds: 5,
+  },
+  {
+    name: "a subscription without rows that is ready before it is live",
+    file: "sockets/subscription.ts",
+    search: '"", false);\n    this.#attach();\n',
+    replacement: '"", false);\n    setTimeout(() => this.#hasEnded || this.#attach(), 50);\n',
+    finds: ["gap", "lost"],
+    scenario: { ...busy, weights: { "begin live": 1 }, collections: ["items", "open"], interfaces: withImages },
+    seconds: 4,
+  },
+  {
+    name: "a renewed token that leaves subscriptions under the rule of the one before",
+    file: "sockets/session.ts",
+    search: 'if (!isSame) this.#begin(asked, {}, "rule-changed");',
+    replacement: "",
+    finds: ["leak", "differs"],
+    scenario: { ...busy, weights: { "change claims": 1 }, collections: ["items"], interfaces: ["team", "shared"] },
+    seconds: 4,
+  },
+  {
+    name: "the messages of replays kept for ever",
+    file: "dispatcher/replay.ts",
+    search: "    this.frames.length = 0;\n",
+    replacement: "    globalThis.planted = [...(globalThis.planted ?? []), ...this.frames.splice(0)];\n",
+    finds: ["left over"],
+    scenario: crowded,
+    isLong: true,
+    seconds: 8,
+  },
+  {
+    name: "a connection that sends within the event that tells of room",
+    file: "sockets/server.ts",
+    search: "setImmediate(() => live.drained(socket));",
+    replacement: "live.drained(socket);",
+    finds: ["not settled"],
+    scenario: { ...crowded, weights: { doze: 1 } },
+    isLong: true,
+    seconds: 8,
   },
 ];

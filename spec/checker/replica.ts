@@ -9,10 +9,16 @@ export type Taken = { readonly operation: "insert" | "update"; readonly v: numbe
 
 /** All that a client took between two moments at which it began anew. */
 export interface Epoch {
+  readonly wanted: Wanted;
   /** Versions of the rows that it began with. */
-  readonly rows: ReadonlyMap<string, number>;
+  readonly rows: Map<string, number>;
   readonly taken: Map<string, Taken[]>;
+  /** When it was ready, by the clock of `performance.now()`, where it began with no rows: what was written later it is told. */
+  readonly liveSince?: number;
 }
+
+/** How a subscription without a position begins. */
+export type Beginning = "with rows" | "live";
 
 export interface ReplicaOptions {
   readonly wanted: Wanted;
@@ -22,9 +28,18 @@ export interface ReplicaOptions {
   dropped(since: number): boolean;
 }
 
+/** What else is known where a `reset` comes. */
+export interface ResetContext {
+  /** What the subscription is of, by the claims that now count. */
+  readonly wanted: Wanted;
+  /** Another subscription of the connection has the same view and began with rows: what they left out, this one has missed. */
+  readonly isBesideRows: boolean;
+}
+
 /** A copy of one view, kept as the protocol says ("A client" in PROTOCOL.md), which notes every broken promise. */
 export class Replica {
-  readonly wanted: Wanted;
+  /** Other claims can make it another. */
+  wanted: Wanted;
   readonly who: string;
   readonly rows = new Map<string, Row>();
   readonly epochs: Epoch[] = [];
@@ -32,8 +47,13 @@ export class Replica {
   view: string | undefined;
   isReady = false;
   /** How much it has been through, for a run that checked nothing to be seen. */
-  readonly counts = { changes: 0, snapshots: 0, recoveries: 0, resets: 0 };
+  readonly counts = { changes: 0, snapshots: 0, live: 0, recoveries: 0, resets: 0, ruleChanges: 0 };
+  /** On this connection it has begun with rows, or was about to. */
+  wasWithRows = false;
+  /** Documents that it was told of since it began with no rows; undefined where it had them. */
+  toldOf: Set<string> | undefined;
   #clearFirst = true;
+  #beginning: Beginning = "with rows";
   #asked: { since: string | undefined; wasReset: boolean } = { since: undefined, wasReset: false };
   #readyAt = performance.now();
   readonly #options: ReplicaOptions;
@@ -44,10 +64,16 @@ export class Replica {
     this.who = options.who;
   }
 
-  /** @returns the message that subscribes: with what it holds, so that it goes on from there */
-  subscription(id: string): object {
+  /**
+   * @param wanted - what it is of, by the claims that now count
+   * @returns the message that subscribes: with what it holds, so that it goes on from there
+   */
+  subscription(id: string, wanted: Wanted): object {
     const { filter, fields } = this.wanted;
     this.isReady = false;
+    // What it holds of another view it says, and is told.
+    if (this.position === undefined) this.wanted = wanted;
+    this.wasWithRows ||= this.position === undefined && this.#beginning === "with rows";
     this.#clearFirst = this.position === undefined;
     this.#asked = { since: this.position, wasReset: false };
     return {
@@ -57,29 +83,29 @@ export class Replica {
       ...(Object.keys(filter).length === 0 ? {} : { filter }),
       ...(fields === undefined ? {} : { fields }),
       ...(this.position === undefined ? {} : { since: this.position, view: this.view }),
+      ...(this.#beginning === "live" ? { snapshot: false } : {}),
     };
   }
 
   /** The connection is gone; what it holds is kept. */
   disconnected(): void {
     this.isReady = false;
+    this.wasWithRows = false;
   }
 
   /** Forgets everything, to begin anew. */
-  forget(): void {
+  forget(beginning: Beginning): void {
     this.isReady = false;
     this.position = undefined;
+    this.#beginning = beginning;
   }
 
   takeSnapshot(rows: readonly Row[]): void {
     if (this.isReady) this.#wrong("protocol", "rows after ready");
-    if (this.#clearFirst) {
-      this.rows.clear();
-      this.epochs.push({ rows: new Map(), taken: new Map() });
-    }
-    this.#clearFirst = false;
+    if (this.#beginning === "live" && !this.#asked.wasReset) this.#wrong("protocol", "rows that were not asked for");
+    if (this.#clearFirst) this.#begin({ wanted: this.wanted, rows: new Map(), taken: new Map() });
     this.position = undefined;
-    const began = this.epochs.at(-1)?.rows as Map<string, number> | undefined;
+    const began = this.epochs.at(-1)?.rows;
     for (const row of rows) {
       this.rows.set(row.id, row);
       if (typeof row.v === "number") began?.set(row.id, row.v);
@@ -94,8 +120,7 @@ export class Replica {
       if (position !== this.position || view !== this.view || since === undefined)
         this.#wrong("protocol", `recovered at ${position} of ${view}, not at ${this.position} of ${this.view}`);
     } else {
-      this.counts.snapshots += 1;
-      if (this.#clearFirst) this.#wrong("protocol", "ready without rows");
+      this.#takeBeginning();
       if (since !== undefined && !wasReset) this.#wrong("protocol", "neither recovered nor reset");
       this.position = position as string;
     }
@@ -105,11 +130,35 @@ export class Replica {
     this.#readyAt = performance.now();
   }
 
-  takeReset(reason: string): void {
-    const { wanted } = this;
-    const mayNotKnow = reason === "membership-unknown" && wanted.collection === "blind" && wanted.isFiltered;
+  #takeBeginning(): void {
+    if (this.#beginning === "live" && !this.#asked.wasReset) {
+      this.counts.live += 1;
+      const liveSince = performance.now();
+      this.#begin({ wanted: this.wanted, rows: new Map(), taken: new Map(), liveSince });
+    } else {
+      this.counts.snapshots += 1;
+      if (this.#clearFirst) this.#wrong("protocol", "ready without rows");
+    }
+    this.#beginning = "with rows";
+  }
+
+  #begin(epoch: Epoch): void {
+    this.rows.clear();
+    this.epochs.push(epoch);
+    this.toldOf = epoch.liveSince === undefined ? undefined : new Set();
+    this.#clearFirst = false;
+  }
+
+  takeReset(reason: string, { wanted, isBesideRows }: ResetContext): void {
+    const mayNotKnow = reason === "membership-unknown" && this.wanted.collection === "blind" && this.wanted.isFiltered;
     const wasDropped = reason === "dropped" && this.#options.dropped(this.#readyAt);
-    if (!mayNotKnow && !wasDropped) this.#wrong("reset", `${reason} of ${wanted.interface}`);
+    const hasChanged = reason === "rule-changed" && wanted.key !== this.wanted.key;
+    const wasLeftOut = reason === "too-far-behind" && isBesideRows;
+    if (!mayNotKnow && !wasDropped && !hasChanged && !wasLeftOut)
+      this.#wrong("reset", `${reason} of ${this.wanted.interface}`);
+    this.wanted = wanted;
+    this.wasWithRows = true;
+    if (hasChanged) this.counts.ruleChanges += 1;
     this.counts.resets += 1;
     this.isReady = false;
     this.#clearFirst = true;
@@ -142,12 +191,14 @@ export class Replica {
     if (message.operation === "delete") {
       for (const id of message.data as string[]) {
         this.rows.delete(id);
+        this.toldOf?.add(id);
         this.#note(id, { operation: "delete" });
       }
       return true;
     }
     const row = message.data as Row;
     this.rows.set(row.id, row);
+    this.toldOf?.add(row.id);
     if (typeof row.v === "number")
       this.#note(row.id, { operation: message.operation as "insert" | "update", v: row.v });
     return true;

@@ -3,13 +3,25 @@ import type { OwnServer } from "../support/server.js";
 import { checkEpochs, differences } from "./compare.js";
 import { Faults } from "./faults.js";
 import { Findings, type Kind } from "./findings.js";
+import { Identity } from "./identity.js";
+import { checkLeftOver } from "./left-over.js";
 import { Member } from "./member.js";
 import { Places } from "./places.js";
 import { PlainMember } from "./plain-member.js";
 import { createRandom, type Random } from "./random.js";
 import type { Scenario } from "./scenarios.js";
 import { Sight } from "./sight.js";
-import { type InterfaceName, interfaces, randomWanted, type User, users, wanted } from "./views.js";
+import {
+  type InterfaceName,
+  interfaces,
+  largestWanted,
+  largeWanted,
+  randomWanted,
+  type User,
+  users,
+  type Wanted,
+  wanted,
+} from "./views.js";
 import { World } from "./world.js";
 
 export interface CheckerOptions {
@@ -47,7 +59,8 @@ class Run {
   readonly #options: CheckerOptions;
   readonly #world: World;
   readonly #findings: Findings;
-  readonly #sights: ReadonlyMap<User | null, Sight>;
+  /** By what the user's token says. */
+  readonly #sights = new Map<string, Sight>();
   readonly #places: Places;
   readonly #members: Member[] = [];
   readonly #plainMembers: PlainMember[] = [];
@@ -57,12 +70,11 @@ class Run {
     this.#world = world;
     this.#findings = findings;
     this.#places = new Places(findings);
-    this.#sights = new Map(users.map((user) => [user, new Sight(user, world.ledger, findings)]));
   }
 
   async run(): Promise<Outcome> {
     const { scenario, seed } = this.#options;
-    this.#world.beginWriting();
+    await this.#world.beginWriting();
     await this.#join();
     const faulting = new AbortController();
     const faults = new Faults({
@@ -71,16 +83,19 @@ class Run {
       plainMembers: this.#plainMembers,
       scenario,
       random: createRandom(seed, "faults"),
+      asides: createRandom(seed, "asides"),
     });
     const running = faults.run(faulting.signal);
     const deadline = performance.now() + this.#options.seconds * 1_000;
     while (performance.now() < deadline && !this.#isFound) await sleep(50);
     faulting.abort();
     await running;
+    for (const member of this.#members) member.settle();
     await this.#world.endWriting();
     if (!this.#isFound) await this.#finish();
     await Promise.all([...this.#members, ...this.#plainMembers].map((member) => member.close()));
-    if (!this.#isFound) await this.#checkLeftOver();
+    const gateways = this.#world.gateways.filter(({ isUp }) => isUp);
+    if (!this.#isFound) await checkLeftOver(gateways, this.#findings);
     for (const gateway of this.#world.gateways) {
       await gateway.end("SIGTERM");
       gateway.checkLog();
@@ -98,16 +113,18 @@ class Run {
     const { gateways } = this.#world;
     for (const gateway of gateways) {
       const random = createRandom(seed, `witness of ${gateway.name}`);
-      const common = await this.#optionsOf(`witness of ${gateway.name}`, null, random);
-      this.#members.push(new Member({ ...common, wanted: [wanted("open", null)] }, gateway));
+      const options = await this.#memberOptions(`witness of ${gateway.name}`, null, random);
+      this.#members.push(new Member({ ...options, wanted: [wanted("open", null)] }, gateway));
     }
     for (let index = 0; index < scenario.clients; index++) {
       const name = `client ${index}`;
       const random = createRandom(seed, name);
       const user = users[index % users.length] ?? null;
-      const views = Array.from({ length: 1 + random.below(3) }, () => randomWanted(random, user, scenario.interfaces));
-      const common = await this.#optionsOf(name, user, random);
-      this.#members.push(new Member({ ...common, wanted: views }, random.pick(gateways)));
+      const { fewestSubscriptions: fewest } = scenario;
+      const length = fewest + random.below(4 - fewest);
+      const views = Array.from({ length }, () => this.#wanted(random, user));
+      const options = await this.#memberOptions(name, user, random);
+      this.#members.push(new Member({ ...options, wanted: views }, random.pick(gateways)));
     }
     for (let index = 0; index < scenario.plainClients; index++) {
       const name = `plain client ${index}`;
@@ -115,21 +132,41 @@ class Run {
       const user = users[index % users.length] ?? null;
       const readable = scenario.interfaces.filter((each) => interfaces[each].rule(user) !== null);
       const view = wanted(random.pick<InterfaceName>(readable), user);
-      const common = await this.#optionsOf(name, user, random);
-      this.#plainMembers.push(new PlainMember(common, view, random.pick(gateways)));
+      const { identity, ...options } = await this.#memberOptions(name, user, random);
+      const plainOptions = { ...options, headers: identity.headers };
+      this.#plainMembers.push(new PlainMember(plainOptions, view, random.pick(gateways)));
     }
   }
 
-  async #optionsOf(name: string, user: User | null, random: Random) {
+  #wanted(random: Random, user: User | null): Wanted {
+    const { seed, scenario } = this.#options;
+    const { viewsPerUser, interfaces } = scenario;
+    if (viewsPerUser === undefined) return randomWanted(random, user, interfaces);
+    if (viewsPerUser === 0) return largestWanted;
+    return largeWanted(createRandom(seed, `${user?.sub} ${random.below(viewsPerUser)}`), user, interfaces);
+  }
+
+  async #memberOptions(name: string, user: User | null, random: Random) {
+    const { tokenOf } = this.#world;
+    const sightOf = (user: User | null): Sight => this.#sightOf(user);
+    const token = user === null ? undefined : await tokenOf(user);
     return {
       name,
-      headers: await this.#world.headersOf(user),
-      sight: this.#sights.get(user) as Sight,
+      identity: new Identity({ user, token, tokenOf, sightOf }),
+      sight: sightOf(user),
       findings: this.#findings,
       places: this.#places,
       random,
+      readsMuch: this.#options.scenario.paddingKilobytes > 0,
       dropped: (collection: string, since: number) => this.#world.wasDropped(collection, since),
     };
+  }
+
+  #sightOf(user: User | null): Sight {
+    const key = JSON.stringify(user);
+    const found = this.#sights.get(key) ?? new Sight(user, this.#world.ledger, this.#findings);
+    this.#sights.set(key, found);
+    return found;
   }
 
   /** Waits until every client has been told everything, and compares what it holds. */
@@ -167,9 +204,9 @@ class Run {
 
   async #compare(deadline: number): Promise<void> {
     const { db, ledger } = this.#world;
-    for (const { replicas } of this.#members) {
-      for (const replica of replicas) {
-        const told = await differences(db, replica.wanted, replica.rows);
+    for (const member of this.#members) {
+      for (const replica of member.replicas) {
+        const told = await differences(db, member.wantedOf(replica), replica.rows, replica.toldOf);
         for (const each of told.slice(0, 3))
           this.#findings.add(
             "differs",
@@ -191,29 +228,16 @@ class Run {
     }
   }
 
-  /** Every client has left: the gateways hold nothing of them any more. */
-  async #checkLeftOver(): Promise<void> {
-    for (const gateway of this.#world.gateways.filter(({ isUp }) => isUp)) {
-      const deadline = performance.now() + 5_000;
-      let left: string[];
-      do {
-        const text = await (await fetch(`${gateway.url}/metrics`)).text();
-        const held = /^tailgate_(connections|subscriptions|views)(\{.*\})? [1-9].*$/gm;
-        left = text.match(held) ?? [];
-        if (left.length > 0) await sleep(50);
-      } while (left.length > 0 && performance.now() < deadline);
-      if (left.length > 0) this.#findings.add("left over", gateway.name, left.join(", "));
-    }
-  }
-
   #counts(): Record<string, number> {
     const counts = {
       writes: this.#world.ledger.writes,
       plainChanges: 0,
       changes: 0,
       snapshots: 0,
+      live: 0,
       recoveries: 0,
       resets: 0,
+      ruleChanges: 0,
     };
     for (const { changes } of this.#plainMembers) counts.plainChanges += changes;
     for (const { replicas } of this.#members) {

@@ -26,4 +26,10 @@ export const keptSeeds: readonly KeptSeed[] = [
     isQuick: false,
   },
   { seed: 42, scenario: "everything", found: "the same", isQuick: false },
+  {
+    seed: 302,
+    scenario: "heavy",
+    found: "a subscription that had just joined, begun anew for what only another one of its view had missed",
+    isQuick: false,
+  },
 ];

@@ -18,16 +18,17 @@ export class Sight {
     this.#findings = findings;
   }
 
-  /** Looks at a text as it came, whatever it is. */
-  look(who: string, text: string): void {
+  /**
+   * Looks at a text as it came, whatever it is.
+   *
+   * @param or - who the user may be as well: while a token is being renewed, the one before it may still count
+   */
+  look(who: string, text: string, or?: Sight): void {
     if (showsHidden(text)) this.#findings.add("leak", who, `a hidden field: ${text}`);
-    for (const id of idsIn(text)) if (!this.#mayKnow(id)) this.#findings.add("leak", who, `the id ${id}: ${text}`);
-    for (const { id, v } of bodiesIn(text)) {
-      const document = this.#ledger.version(id, v);
-      const collection = this.#ledger.collectionOf(id);
-      if (document === undefined || collection === undefined || !maySee(this.#user, collection, document))
-        this.#findings.add("leak", who, `version ${v} of ${id}: ${text}`);
-    }
+    for (const id of idsIn(text))
+      if (!this.mayKnow(id) && !or?.mayKnow(id)) this.#findings.add("leak", who, `the id ${id}: ${text}`);
+    for (const { id, v } of bodiesIn(text))
+      if (!this.maySee(id, v) && !or?.maySee(id, v)) this.#findings.add("leak", who, `version ${v} of ${id}: ${text}`);
   }
 
   /** Looks at a document that came as one of a view. */
@@ -44,7 +45,13 @@ export class Sight {
     this.#findings.add("outside", who, `delete of ${id}, which never was of ${JSON.stringify(wanted.query)}`);
   }
 
-  #mayKnow(id: string): boolean {
+  maySee(id: string, v: number): boolean {
+    const document = this.#ledger.version(id, v);
+    const collection = this.#ledger.collectionOf(id);
+    return document !== undefined && collection !== undefined && maySee(this.#user, collection, document);
+  }
+
+  mayKnow(id: string): boolean {
     if (this.#known.has(id)) return true;
     const collection = this.#ledger.collectionOf(id);
     if (collection === undefined) return false;

@@ -14,6 +14,13 @@ export const users: readonly (User | null)[] = [
   null,
 ];
 
+const groupChoices: readonly User["groups"][] = [["a"], ["b"], ["c"], ["a", "b"]];
+
+/** What the same user's next token may say: a rule by groups then means another view. */
+export function otherClaims({ sub, groups }: User, random: Random): User {
+  return { sub, groups: random.pick(groupChoices.filter((each) => String(each) !== String(groups))) };
+}
+
 /** A condition twice: as the gateway and the server take it, and as it is meant. */
 interface Condition {
   readonly query: Document;
@@ -57,6 +64,7 @@ export const interfaces = {
   "blindly-mine": ofOwner("blind"),
   open: ofAll("open"),
   "open-mine": ofOwner("open"),
+  "open-team": ofGroups("open"),
   fleeting: ofAll("fleeting"),
 } as const satisfies Record<string, Interface>;
 
@@ -84,6 +92,9 @@ const filters: readonly Condition[] = [
   { query: { "place.city": "Ulm" }, holds: ({ place }) => place.city === "Ulm" },
 ];
 
+/** Of all documents or of many. */
+const largeFilters = [everything, everything, ...filters.slice(0, 3)];
+
 /** The settings `interfaces` of a gateway. */
 export function interfaceSettings(): Document {
   return Object.fromEntries(
@@ -108,6 +119,12 @@ export interface Wanted {
   readonly showsVersion: boolean;
   /** Filter and rule. */
   readonly has: (document: Stamped) => boolean;
+  /** What is asked for: subscriptions of one client with the same have one view, or would have by the same claims. */
+  readonly asked: string;
+  /** The same for who sees the same. */
+  readonly key: string;
+  /** What the same subscription is of for another user, or for other claims. */
+  readonly as: (user: User | null) => Wanted;
 }
 
 export function wanted(
@@ -120,22 +137,36 @@ export function wanted(
   const condition = rule(user);
   if (condition === null) throw new Error(`${user?.sub ?? "nobody"} may not read ${name}`);
   const projected = fields ?? shown;
+  const query = { $and: [filter.query, condition.query] };
   return {
     interface: name,
     collection,
     filter: filter.query,
     fields,
-    query: { $and: [filter.query, condition.query] },
+    query,
     projection: Object.fromEntries(projected.map((path) => [path, 1])),
     isFiltered: filter !== everything || condition !== everything,
     showsVersion: projected.includes("v"),
     has: (document) => filter.holds(document) && condition.holds(document),
+    asked: JSON.stringify([name, filter.query, fields]),
+    key: JSON.stringify([name, query, fields]),
+    as: (other) => wanted(name, other, filter, fields),
   };
 }
 
 export function randomWanted(random: Random, user: User | null, names: readonly InterfaceName[]): Wanted {
   const readable = names.filter((name) => (interfaces[name] as Interface).rule(user) !== null);
   return wanted(random.pick(readable), user, random.pick(filters), random.pick(fieldChoices));
+}
+
+/** What everybody may read of all documents, and not the view of the witnesses. */
+export const largestWanted = wanted("open", null, everything, ["v", "score", "body"]);
+
+/** One that has much to tell: with the bodies, of all documents or of many. */
+export function largeWanted(random: Random, user: User | null, names: readonly InterfaceName[]): Wanted {
+  const readable = names.filter((name) => (interfaces[name] as Interface).rule(user) !== null);
+  const fields = random.pick(fieldChoices.filter((each) => each?.includes("body") ?? true));
+  return wanted(random.pick(readable), user, random.pick(largeFilters), fields);
 }
 
 /** Whether any interface shows the document, as it is in this state, to the user. */

@@ -55,9 +55,8 @@ export class World {
     const { scenario, seed } = options;
     for (let number = 1; number <= scenario.writers; number++) {
       const random = createRandom(seed, `writer ${number}`);
-      const { pauseMilliseconds, bursts, collections } = scenario;
       const { db, ledger } = this;
-      this.writers.push(new Writer({ number, client, db, ledger, random, collections, pauseMilliseconds, bursts }));
+      this.writers.push(new Writer({ ...scenario, number, client, db, ledger, random }));
     }
   }
 
@@ -70,7 +69,7 @@ export class World {
       "tailgate.config.json": JSON.stringify({
         interfaces: interfaceSettings(),
         auth: { anonymous: true, jwt: { secret } },
-        limits: { messagesPerMinute: 1_000_000, connectionsPerUser: 10_000 },
+        limits: { messagesPerMinute: 1_000_000, connectionsPerUser: 10_000, bufferedMegabytes: 1 },
       }),
     });
     world.#dispose.push(files.dispose);
@@ -89,12 +88,13 @@ export class World {
     return world;
   }
 
-  /** What a user's clients connect with. */
-  async headersOf(user: User | null): Promise<Record<string, string>> {
-    return user === null ? {} : { authorization: `Bearer ${await signed(secret, { ...user })}` };
+  /** A token with the user's claims. */
+  tokenOf(user: User): Promise<string> {
+    return signed(secret, { ...user });
   }
 
-  beginWriting(): void {
+  async beginWriting(): Promise<void> {
+    await Promise.all(this.writers.map((writer) => writer.begin()));
     const turn = async (operation: () => Promise<void>): Promise<void> => {
       await this.#turn;
       const running = operation();

@@ -23,10 +23,15 @@ export interface WriterOptions {
   readonly pauseMilliseconds: number;
   /** How often many documents are written at once, beside 100 writes of a few. */
   readonly bursts: number;
+  /** Documents that it begins with in each collection. */
+  readonly initialDocuments: number;
+  /** What most bodies are padded with, at the most; 0 for none. */
+  readonly paddingKilobytes: number;
 }
 
 /** Beyond this many documents it rather removes than inserts. */
 const mostDocuments = 60;
+const longestPadding = "x".repeat(1_000_000);
 
 /**
  * Writes its own documents, one operation after another, so that it always knows what they are. After an error it reads
@@ -42,6 +47,16 @@ export class Writer {
 
   constructor(options: WriterOptions) {
     this.#options = options;
+  }
+
+  /** Writes what there is before anybody looks. */
+  async begin(): Promise<void> {
+    const { collections, initialDocuments } = this.#options;
+    for (const collection of new Set(collections))
+      await this.#apply(
+        Array.from({ length: initialDocuments }, () => this.#insert(collection)),
+        false,
+      );
   }
 
   /** @param turn - takes one operation at a time, and may hold it back */
@@ -132,7 +147,7 @@ export class Writer {
 
   #change(collection: CollectionName, document: Stamped, contents: Stamped, replaces: boolean): Step {
     const { _id, w, n } = document;
-    const after = stamped({ _id, w, n }, ++this.#version, contents);
+    const after = stamped({ _id, w, n }, ++this.#version, contents, this.#padding());
     return { collection, id: _id, before: document, after, replaces };
   }
 
@@ -140,7 +155,8 @@ export class Writer {
     const { number, random } = this.#options;
     const n = ++this.#inserted;
     const _id = `id-${collection}-${number}-${n}-${random.below(36 ** 4).toString(36)}`;
-    const after = stamped({ _id, w: number, n }, ++this.#version, { ...randomContents(random), ...fixed });
+    const contents = { ...randomContents(random), ...fixed };
+    const after = stamped({ _id, w: number, n }, ++this.#version, contents, this.#padding());
     return { collection, id: _id, before: undefined, after, replaces: false };
   }
 
@@ -156,8 +172,15 @@ export class Writer {
     const { collection, document } = random.pick(this.#removed);
     if (this.#documents.has(document._id)) return undefined;
     const { _id, w, n } = document;
-    const after = stamped({ _id, w, n }, ++this.#version, randomContents(random));
+    const after = stamped({ _id, w, n }, ++this.#version, randomContents(random), this.#padding());
     return { collection, id: _id, before: undefined, after, replaces: false };
+  }
+
+  #padding(): string {
+    const { random, paddingKilobytes } = this.#options;
+    // Where there is none, nothing is drawn: a seed goes on meaning what it did.
+    if (paddingKilobytes === 0 || random.chance(0.3)) return "";
+    return longestPadding.slice(0, random.below(paddingKilobytes * 1_000));
   }
 
   async #apply(steps: readonly Step[], inTransaction: boolean): Promise<void> {
