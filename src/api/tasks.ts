@@ -8,6 +8,7 @@ import { RequestError } from "../errors.js";
 import type { TaskDocument } from "../tasks/document.js";
 import type { Tasks } from "../tasks/tasks.js";
 import { bodyOf } from "./body.js";
+import { goneSignal } from "./requests.js";
 import { userOf } from "./user.js";
 
 /** The body of `POST /api/tasks`. What `input` has to be is each task's own matter. */
@@ -37,7 +38,7 @@ export function addTasks(router: Router, { tasks, settings, readBody }: TaskRout
 
   router.post("/api/tasks", readBody, async (context: Context) => {
     const { name, input } = newTaskOf(bodyOf(context));
-    const task = await tasks.create(name, input, userOf(context));
+    const task = await tasks.create(name, input, userOf(context), goneSignal(context));
     context.status = 202;
     context.set("Location", `/api/tasks/${String(task._id)}`);
     show(context, task);
