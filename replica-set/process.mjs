@@ -95,10 +95,10 @@ export async function isOurs(pid, data) {
  */
 export async function terminate(pid, data, graceMs) {
   if (!(await isOurs(pid, data))) return;
-  process.kill(pid, "SIGTERM");
+  signal(pid, "SIGTERM");
   const deadline = performance.now() + graceMs;
   while (await isOurs(pid, data)) {
-    if (performance.now() > deadline) process.kill(pid, "SIGKILL");
+    if (performance.now() > deadline) signal(pid, "SIGKILL");
     await sleep(50);
   }
 }
@@ -110,6 +110,19 @@ export async function terminate(pid, data, graceMs) {
 export async function portIsFree(port) {
   // Where a server listens on every address, some systems still let another bind the loopback address: so ask both ways.
   return !(await accepts(port)) && (await canListen(port));
+}
+
+/**
+ * @param {number} pid
+ * @param {NodeJS.Signals} name
+ */
+function signal(pid, name) {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    // It has ended since it was looked at, which is what is wanted.
+    if (/** @type {NodeJS.ErrnoException} */ (error).code !== "ESRCH") throw error;
+  }
 }
 
 /** @param {number} pid */

@@ -9,7 +9,8 @@ import type { TaskDocument } from "../../src/tasks/document.js";
 import { keepLease } from "../../src/tasks/lease.js";
 import { createTaskStore, type TaskStore } from "../../src/tasks/store.js";
 import { eventually } from "../executors/support.js";
-import { freshDatabase, givenUri, type SpecDatabase, startOwnServer } from "../support/server.js";
+import { failCommand } from "../support/failpoint.js";
+import { freshDatabase, givenUri, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
 import { ended, startTasks, type TaskRig, until } from "./support/rig.js";
 
 type StoredTask = TaskDocument & { _id: ObjectId };
@@ -194,6 +195,70 @@ describe("waiting for tasks", () => {
       await database.dispose();
     }
   });
+});
+
+describe("requests for tasks while the database is slow", () => {
+  let server: OwnServer;
+  let database: SpecDatabase;
+  let rig: TaskRig;
+  const asked = new EventEmitter();
+  const slow = defineTask({
+    name: "slow",
+    input: z.undefined(),
+    where: "main",
+    allow: () => asked.emit("asked") || true,
+    run: () => 1,
+  });
+
+  before(async () => {
+    server = await startOwnServer();
+    database = await freshDatabase(server);
+    rig = await startTasks(database, [slow]);
+  });
+  after(async () => {
+    await rig.stop();
+    await database.client.close();
+    await server.dispose();
+  });
+
+  /** Asks for tasks, one after another. The database holds the first back, in its count of the queue. */
+  async function ask(blockTimeMS: number, signals: (AbortSignal | null)[]): Promise<Promise<Response>[]> {
+    const url = `http://127.0.0.1:${rig.gateway.port}/api/tasks`;
+    const body = JSON.stringify({ name: "slow" });
+    await database.db.collection("tasks").deleteMany({});
+    await failCommand(
+      database.client,
+      { times: 1 },
+      { failCommands: ["aggregate"], blockConnection: true, blockTimeMS },
+    );
+    const answers: Promise<Response>[] = [];
+    for (const signal of signals) {
+      const wasAsked = once(asked, "asked");
+      const headers = { "content-type": "application/json" };
+      answers.push(fetch(url, { method: "POST", headers, body, signal }));
+      await wasAsked;
+    }
+    return answers;
+  }
+  const stored = () => database.db.collection("tasks").countDocuments();
+
+  it("are forgotten where their clients have gone meanwhile", async () => {
+    const leaving = new AbortController();
+    const [first, second, third] = await ask(2_000, [null, leaving.signal, null]);
+    leaving.abort();
+    expect(await second?.catch((error: Error) => error.name)).to.equal("AbortError");
+    expect([(await first)?.status, (await third)?.status]).to.deep.equal([202, 202]);
+    expect(await stored()).to.equal(2);
+  });
+
+  it("are refused where those before them take too long", async () => {
+    const [first, second] = await ask(11_000, [null, null]);
+    expect((await first)?.status).to.equal(202);
+    const refused = await second;
+    expect(refused?.status).to.equal(503);
+    expect(await refused?.json()).to.have.property("code", "database-unavailable");
+    expect(await stored()).to.equal(1);
+  }).timeout(30_000);
 });
 
 describe("a task during an outage of the database", () => {

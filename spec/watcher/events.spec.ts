@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { Binary, BSON } from "mongodb";
+import { Binary, BSON, Long } from "mongodb";
 import { connectClient, type TestClient } from "../support/client.js";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
 import { freshDatabase, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
@@ -118,6 +118,22 @@ describe("the watcher's events", () => {
     expect(messages[0]?.data).to.deep.equal({ id: 1, pattern: "/b*+/i" });
     expect(messages[1]?.data).to.deep.equal({ id: 2, a: "\uFFFDb" });
     expect(messages[2]?.data).to.deep.equal({ id: 3, toJSON: "x" });
+  });
+
+  it("may have an id whose order of keys is none that JavaScript has", async () => {
+    await start(["n"]);
+    const inner = new Map<string, unknown>([
+      ["z", [new Map([["y", Long.fromNumber(1)]]), null, 1.5]],
+      ["0", "text"],
+    ]);
+    const _id = new Map<string, unknown>([
+      ["b", 1],
+      ["1", inner],
+    ]) as unknown as number;
+    await items().insertOne({ _id, n: 0 });
+    await client.next();
+    await items().updateOne({ n: 0 }, { $set: { n: 1 } });
+    expect(await client.next()).to.deep.include({ operation: "update" });
   });
 
   it("over 16 MB come whole where the server splits them (hazard 7)", async function () {

@@ -49,7 +49,7 @@ export function addTasks(router: Router, { tasks, settings, readBody, reads }: T
 
   router.post("/api/tasks", refuseParameters, readBody, async (context: Context) => {
     const { name, input } = newTaskOf(bodyOf(context));
-    const task = await run(context, () => tasks.create(name, input, userOf(context)));
+    const task = await run(context, () => tasks.create(name, input, userOf(context), goneSignal(context)));
     context.status = 202;
     context.set("Location", `/api/tasks/${String(task._id)}`);
     show(context, task);

@@ -27,11 +27,18 @@ export function createLingering(end: (view: View) => void): Lingering {
     }
   }
 
-  const timer = setInterval(() => {
+  /** Only while a view lingers: nothing is left of a dispatcher that was never started. */
+  let timer: NodeJS.Timeout | undefined;
+  function look(): void {
     const before = performance.now() - lingerMilliseconds;
     endThose((left) => left <= before);
-  }, lookMilliseconds);
-  timer.unref();
+    if (leftAt.size === 0) stop();
+  }
+  function stop(): void {
+    clearInterval(timer);
+    timer = undefined;
+  }
+
   return {
     add(view) {
       if (view.isVoid) {
@@ -40,13 +47,12 @@ export function createLingering(end: (view: View) => void): Lingering {
       }
       leftAt.delete(view);
       leftAt.set(view, performance.now());
+      timer ??= setInterval(look, lookMilliseconds).unref();
       endThose(() => leftAt.size > mostLingering);
     },
     delete(view) {
       leftAt.delete(view);
     },
-    stop() {
-      clearInterval(timer);
-    },
+    stop,
   };
 }

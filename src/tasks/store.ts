@@ -7,6 +7,9 @@ import { type TaskDocument, type TaskError, tasksCollection } from "./document.j
 /** How many gateways may begin with one task before it is given up. */
 export const maxAttempts = 2;
 
+/** While the database is away each insert takes its time to fail: who has waited this long for a turn has none any more. */
+const longestTurnMilliseconds = 10_000;
+
 /**
  * What a gateway shows with every write to a task that it runs: that it is still the one that does. A gateway that was
  * taken for dead finds that its fence matches nothing.
@@ -87,9 +90,17 @@ export function createTaskStore(options: {
       }
     },
 
-    /** @throws RequestError 503 `task-queue-full` */
-    async insert(document: TaskDocument): Promise<void> {
+    /**
+     * @param gone - aborted when nobody waits for it any more: then it is not stored, unless that has begun
+     * @throws RequestError 503 `task-queue-full`; `database-unavailable` where those before it take too long
+     */
+    async insert(document: TaskDocument, gone?: AbortSignal): Promise<void> {
+      const latest = performance.now() + longestTurnMilliseconds;
       const inserted = lastInsert.then(async () => {
+        if (gone?.aborted) throw new RequestError(400, "client-gone", "the client went away");
+        if (performance.now() > latest) {
+          throw new RequestError(503, "database-unavailable", "the database can't be reached now");
+        }
         const queued = await tasks.countDocuments({ state: "queued" }, { limit: options.queue });
         if (queued >= options.queue) {
           throw new RequestError(

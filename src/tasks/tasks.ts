@@ -47,10 +47,11 @@ export interface Tasks extends Service {
   /**
    * Stores a task, which starts when a gateway has a place for it.
    *
+   * @param gone - aborted when who asks has gone
    * @throws RequestError 404 `unknown-task`, also where the user may not start it; 400 `bad-input` with the `errors`
-   *   of every field; 503 `task-queue-full`
+   *   of every field; 503 `task-queue-full` or `database-unavailable`
    */
-  create(name: string, input: unknown, user: User | null): Promise<TaskDocument>;
+  create(name: string, input: unknown, user: User | null, gone?: AbortSignal): Promise<TaskDocument>;
   /**
    * Ends a task, wherever it runs.
    *
@@ -252,7 +253,7 @@ export function createTasks(options: TasksOptions): Tasks {
         }
       }
     },
-    async create(name, input, user) {
+    async create(name, input, user, gone) {
       const definition = definitions.get(name);
       if (definition === undefined || (await definition.allow(user)) !== true) {
         throw new RequestError(404, "unknown-task", `there is no task "${name}" that you may start`);
@@ -274,7 +275,7 @@ export function createTasks(options: TasksOptions): Tasks {
         started_at: null,
         ended_at: null,
       };
-      await store.insert(document);
+      await store.insert(document, gone);
       return document;
     },
     async cancel(id, user) {

@@ -1,7 +1,7 @@
 import { BSON, type Document, type Timestamp } from "mongodb";
 import type { Database } from "../database.js";
 import type { Change, StreamEvent } from "./change.js";
-import { idKeyOf } from "./raw-event.js";
+import { idKeyOf, inItsOrder, isDocumentKey } from "./raw-event.js";
 
 /** The documents of updates could not be read: the batch has to be had again. */
 export class LookUpError extends Error {
@@ -49,7 +49,8 @@ export async function lookUp(
     const ids = new Map<string, unknown>();
     for (const change of changes) {
       try {
-        ids.set(idKeyOf(change.documentKey), change.id);
+        const key = idKeyOf(change.documentKey);
+        ids.set(key, isDocumentKey(key) ? inItsOrder(change.documentKey).get("_id") : change.id);
       } catch (error) {
         // An id that can't be read can't be looked up; whoever shows the change meets the same error.
         if (!(error instanceof BSON.BSONError)) throw error;

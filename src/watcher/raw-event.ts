@@ -11,7 +11,7 @@ import { BSON, Timestamp } from "mongodb";
 const { parseToElements } = BSON.onDemand;
 
 /** Type bytes of BSON: https://bsonspec.org/spec.html */
-const bsonTypes = { string: 0x02, document: 0x03, int32: 0x10, timestamp: 0x11 } as const;
+const bsonTypes = { string: 0x02, document: 0x03, array: 0x04, timestamp: 0x11 } as const;
 
 /** What is read of an event, by the length of the name, so that most names are told apart by that alone. */
 const fieldsByLength = new Map<number, readonly Field[]>();
@@ -129,6 +129,34 @@ export function idKeyOf(bytes: Uint8Array): string {
     if (fieldAt(bytes, nameOffset, nameLength) === "_id") return `${type}:${textAt(bytes, offset, length, 0)}`;
   }
   return "";
+}
+
+/** @returns whether the key, of `idKeyOf`, is that of an id that is a document */
+export function isDocumentKey(key: string): boolean {
+  return key.startsWith(`${bsonTypes.document}:`);
+}
+
+/**
+ * @param bytes - a document
+ * @returns the same for a query: JavaScript's own objects put keys that look like integers first, and for MongoDB that is another
+ */
+export function inItsOrder(bytes: Uint8Array): Map<string, unknown> {
+  const entries = new Map<string, unknown>();
+  for (const [type, nameOffset, nameLength, offset, length] of parseToElements(bytes)) {
+    const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    const name = view.toString("utf8", nameOffset, nameOffset + nameLength);
+    if (type === bsonTypes.document) entries.set(name, inItsOrder(documentAt(bytes, offset)));
+    else if (type === bsonTypes.array) entries.set(name, [...inItsOrder(documentAt(bytes, offset)).values()]);
+    else entries.set(name, decodeElement(view.subarray(nameOffset - 1, offset + length), name));
+  }
+  return entries;
+}
+
+/** @param element - one of a document's, with its type and its name */
+function decodeElement(element: Uint8Array, name: string): unknown {
+  const bytes = Buffer.concat([new Uint8Array(4), element, new Uint8Array(1)]);
+  bytes.writeInt32LE(bytes.length, 0);
+  return BSON.deserialize(bytes, { promoteValues: false, bsonRegExp: true })[name];
 }
 
 function fieldAt(bytes: Uint8Array, offset: number, length: number): Field | undefined {
