@@ -266,7 +266,12 @@ describe("a task during an outage of the database", () => {
     // A server that was given can't be killed.
     if (givenUri) return this.skip();
     this.timeout(60_000);
-    let finish = (): void => {};
+    const running: (() => void)[] = [];
+    // It is shown as running a moment before it does.
+    const finish = async (): Promise<void> => {
+      await eventually(() => running.length > 0);
+      running.pop()?.();
+    };
     const held = defineTask({
       name: "held",
       input: z.undefined(),
@@ -274,7 +279,7 @@ describe("a task during an outage of the database", () => {
       allow: () => true,
       run: () =>
         new Promise((resolve) => {
-          finish = () => resolve("kept");
+          running.push(() => resolve("kept"));
         }),
     });
     const server = await startOwnServer();
@@ -285,13 +290,13 @@ describe("a task during an outage of the database", () => {
       const { body } = await rig.post("held");
       await until(client, body.id, "running");
       await server.kill("SIGKILL");
-      finish();
+      await finish();
       await eventually(() => rig.logged.some(({ msg }) => msg === "the end of a task not written"));
       await server.restart();
       expect(await ended(client, body.id)).to.include({ state: "complete", result: "kept" });
       const next = await rig.post("held");
       await until(client, next.body.id, "running");
-      finish();
+      await finish();
       await ended(client, next.body.id);
     } finally {
       await client.close();
