@@ -68,3 +68,8 @@ export function exitCodeOf(error: unknown): number {
   if (error instanceof DatabaseUnreachableError) return exitCodes.unavailable;
   return exitCodes.failure;
 }
+
+/** @returns whether it comes of the operating system, such as a connection that broke */
+export function isSystemError(error: unknown): boolean {
+  return error instanceof Error && "syscall" in error && "code" in error;
+}

@@ -246,6 +246,15 @@ describe("the API (hazards 38, 39 and 40)", () => {
       }
     });
 
+    it("is told of a connection that broke under a read, whatever the driver makes of it", async () => {
+      const reads = createReads(database.db);
+      const broken = Object.assign(new Error("write EPIPE"), { code: "EPIPE", syscall: "write" });
+      const answer = await reads
+        .run(new AbortController().signal, () => Promise.reject(broken))
+        .catch((error) => error);
+      expect(answer).to.include({ status: 503, code: "database-unavailable" });
+    });
+
     it("read a few at a time; others wait, and more are told to come again", async () => {
       const reads = createReads(database.db, { ...defaultReadLimits, atOnce: 2, waiting: 1 });
       const never = new AbortController();

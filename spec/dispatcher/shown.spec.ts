@@ -46,6 +46,27 @@ describe("what a view shows, remembered where there are no pre-images", () => {
     expect(take("update", { _id: "done", set: { n: 2 }, after: { ...here, n: 2 } })).to.equal("update");
   });
 
+  it("a document that somebody has read ahead of the stream is told to be gone, and no other", () => {
+    const index = new ViewIndex();
+    view.shown = index.shownBy(view);
+    index.add(view);
+    const later = increment + 2;
+    view.shown.expect(
+      ["sread"],
+      change("insert", { _id: 1, after: {} }).position.slice(0, 8) + later.toString(16).padStart(8, "0"),
+    );
+    const entered = { _id: "read", set: { state: "running" } };
+    // Its look-up did not find it any more.
+    increment = later - 1;
+    const gone = change("update", entered);
+    expect([...index.touchedBy(gone)]).to.deep.equal([view]);
+    expect(view.effectOf(gone)?.operation).to.equal("delete");
+    expect(take("update", { ...entered, _id: "other" })).to.equal(undefined);
+    // From here on the stream has brought all that was read.
+    expect(take("update", entered)).to.equal(undefined);
+    expect([...index.touchedBy(change("delete", { _id: "read" }))]).to.deep.equal([]);
+  });
+
   it("a document is not taken for another whose id only reads the same", () => {
     const _id = new ObjectId();
     take("insert", { _id, after: { _id, state: "running" } });

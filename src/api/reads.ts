@@ -8,7 +8,7 @@ import {
   MongoTopologyClosedError,
 } from "mongodb";
 import { decoding } from "../database.js";
-import { RequestError } from "../errors.js";
+import { isSystemError, RequestError } from "../errors.js";
 import { createTurns } from "../turns.js";
 
 export type ReadOptions = FindOptions & { readonly signal: AbortSignal };
@@ -135,6 +135,8 @@ function requestErrorOf(error: unknown): unknown {
   ) {
     return unavailable(error);
   }
+  // The driver lets some failures of the network out as plain system errors, such as an `EPIPE`.
+  if (isSystemError(error)) return unavailable(error);
   if (!(error instanceof MongoServerError)) return error;
   const code = Number(error.code);
   if (timeLimitCodes.has(code)) return tooSlow(error);

@@ -196,6 +196,7 @@ class Read {
         part = [];
         inPart = 0;
       }
+      shown?.expect(held.keys(), rows.newest);
       this.#hasEnded = true;
       this.#push(part.join(","));
     } finally {

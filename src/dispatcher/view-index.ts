@@ -9,6 +9,14 @@ export interface ShownIds {
   has(id: string): boolean;
   add(id: string): void;
   delete(id: string): void;
+  /**
+   * Somebody has read documents that the stream has not brought yet. It may bring only their end, which that one has to be told.
+   *
+   * @param until - the time, as the beginning of a position, by which the stream has brought them
+   */
+  expect(ids: Iterable<string>, until: string): void;
+  /** @param time - of a change, as the beginning of its position */
+  isExpected(id: string, time: string): boolean;
   clear(): void;
 }
 
@@ -92,25 +100,48 @@ export class ViewIndex {
   shownBy(view: View): ShownIds {
     const shownBy = this.#shownBy;
     const ids = new Set<string>();
+    const expected = new Set<string>();
+    let expectedUntil = "";
+    const list = (id: string): void => {
+      const views = shownBy.get(id);
+      if (views === undefined) shownBy.set(id, new Set([view]));
+      else views.add(view);
+    };
     const forget = (id: string): void => {
+      if (ids.has(id) || expected.has(id)) return;
       const views = shownBy.get(id);
       views?.delete(view);
       if (views?.size === 0) shownBy.delete(id);
+    };
+    const empty = (set: Set<string>): void => {
+      const gone = [...set];
+      set.clear();
+      for (const id of gone) forget(id);
     };
     return {
       has: (id) => ids.has(id),
       add(id) {
         ids.add(id);
-        const views = shownBy.get(id);
-        if (views === undefined) shownBy.set(id, new Set([view]));
-        else views.add(view);
+        list(id);
       },
       delete(id) {
         if (ids.delete(id)) forget(id);
       },
+      expect(read, until) {
+        for (const id of read) {
+          if (ids.has(id)) continue;
+          expected.add(id);
+          list(id);
+        }
+        if (until > expectedUntil) expectedUntil = until;
+      },
+      isExpected(id, time) {
+        if (expected.size > 0 && time > expectedUntil) empty(expected);
+        return expected.has(id);
+      },
       clear() {
-        for (const id of ids) forget(id);
-        ids.clear();
+        empty(expected);
+        empty(ids);
       },
     };
   }

@@ -3,6 +3,7 @@ import type { Document } from "mongodb";
 import { compileFilter, type MatchOptions } from "../filter/compile.js";
 import type { Filter } from "../filter/parse.js";
 import type { Operation } from "../message.js";
+import { timeOfPosition } from "../position.js";
 import type { Change } from "../watcher/change.js";
 import { idKey } from "./id-key.js";
 import { overlaps, type Representation } from "./representation.js";
@@ -109,7 +110,7 @@ export class View {
     const { after } = change;
     const is = after !== undefined && this.matches(after);
     this.#remember(change, is);
-    if (!is) return was ? { operation: "delete", id: this.encodeId(change) } : undefined;
+    if (!is) return was || this.#isExpected(change) ? { operation: "delete", id: this.encodeId(change) } : undefined;
     if (!was) return { operation: "insert", data: this.representation.encode(after, change.afterBytes) };
     if (!this.representation.mayShow(change)) return undefined;
     const data = this.representation.encode(after, change.afterBytes);
@@ -146,6 +147,12 @@ export class View {
     if (this.shown !== undefined) return this.shown.has(idKey(change.id));
     if (change.before !== undefined) return this.matches(change.before);
     throw new MembershipUnknownError();
+  }
+
+  /** Whether somebody has read the document ahead of the stream. */
+  #isExpected(change: Change): boolean {
+    if (this.shown === undefined || change.operation === "insert") return false;
+    return this.shown.isExpected(idKey(change.id), timeOfPosition(change.position));
   }
 
   /**

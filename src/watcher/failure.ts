@@ -1,4 +1,5 @@
 import { MongoError, MongoNetworkError, MongoServerError, MongoServerSelectionError } from "mongodb";
+import { isSystemError } from "../errors.js";
 import { LookUpError } from "./look-up.js";
 import { SilentStreamError, StreamEndedError } from "./stream.js";
 
@@ -55,8 +56,4 @@ function recoveryFromLookUp(cause: unknown): Recovery {
   if (code === undefined) return recoveryFrom(cause);
   // The history is not concerned, whatever went wrong with a read.
   return retryableReadCodes.has(code) ? "resume" : "wait";
-}
-
-function isSystemError(error: unknown): boolean {
-  return error instanceof Error && "syscall" in error && "code" in error;
 }
