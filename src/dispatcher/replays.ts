@@ -14,6 +14,8 @@ const sharedMilliseconds = 5_000;
 const sliceMilliseconds = 10;
 /** Events that one replay may take in on its own, without a turn of all. */
 const eventsAlone = 200;
+/** Replays whose clients are served in one turn. */
+const wokenTogether = 10;
 /** Of the memory that the history may take, how much all replays together may take, and one of them. */
 const replaysBesideHistory = 4;
 
@@ -122,9 +124,12 @@ export class Replays {
     while (this.#waiting.size > 0 && !this.#options.signal.aborted) {
       const together = new Map(this.#waiting);
       await this.#passOnce([...together.keys()]);
+      let woken = 0;
       for (const [replay, { done }] of together) {
         this.#waiting.delete(replay);
         done();
+        // Each may have many who wait for it, and all of them send what they missed before anything else gets its turn.
+        if (++woken % wokenTogether === 0) await turnOfTheEventLoop();
       }
       await turnOfTheEventLoop();
     }
