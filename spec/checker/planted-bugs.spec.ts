@@ -40,6 +40,13 @@ describe("the checker finds", () => {
     return runs.get(bug) as Promise<Outcome>;
   }
 
+  it("a place for every bug, those of long runs too", async () => {
+    for (const { name, file, search } of plantedBugs) {
+      const text = await readFile(join(project, "src", file), "utf8");
+      expect(text.split(search).length - 1, name).to.equal(1);
+    }
+  });
+
   it("nothing where nothing is planted", async () => {
     // Each scenario that a bug is found with; in short runs the one that most of them have.
     const scenarios = [...new Set(bugs.map(({ scenario }) => scenario))];
