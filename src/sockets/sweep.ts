@@ -31,9 +31,9 @@ export function createSweep(options: {
   let large = { bytes: 0, until: 0 };
 
   function look(): void {
-    last = performance.now();
-    publishedBytes = 0;
     const now = performance.now();
+    last = now;
+    publishedBytes = 0;
     // That a single message is more than may wait is no fault of who reads it.
     const allowedBytes = options.limitBytes + (now < large.until ? large.bytes : 0);
     for (const socket of options.sockets) {
