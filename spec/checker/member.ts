@@ -222,8 +222,7 @@ export class Member {
   #checkClose(circumstances: Circumstances, code: number, reason: string): void {
     const { findings } = this.#options;
     if (this.#ending.signal.aborted || circumstances.explain(code)) return;
-    if (circumstances.isStillborn(code)) findings.tell(`${this.name} is cut off at its beginning`);
-    else findings.add("close", this.name, `closed with ${code} ${reason}`);
+    findings.add("close", this.name, `closed with ${code} ${reason}`);
   }
 
   #subscribe(replica: Replica): void {

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { plainMessage } from "../../src/sockets/protocol.js";
 import { connectClient, type TestClient } from "../support/client.js";
-import { stillbornMilliseconds } from "./circumstances.js";
 import type { GatewayProcess } from "./gateways.js";
 import type { ClientOptions } from "./member.js";
 import type { Message, Row } from "./replica.js";
@@ -72,14 +71,12 @@ export class PlainMember {
       if (!(await this.#fetch(gateway))) client.socket.close();
     } else client.socket.close();
     const { code, reason } = await client.closed;
-    const lasted = performance.now() - openedAt;
     this.#client = undefined;
     const wasReady = this.isReady;
     this.isReady = false;
     const wasEnded = !wasUp || !gateway.isUp || gateway.endings > endings;
     if (this.#isLeaving || this.#ending.signal.aborted || !wasReady) return;
     if ((code === 1006 || code === 1001) && wasEnded) return;
-    if (code === 1006 && lasted < stillbornMilliseconds) return;
     if (code === 4510 && (this.#options.dropped(wanted.collection, openedAt) || this.#mayNotKnow)) return;
     this.#options.findings.add("close", this.name, `closed with ${code} ${reason}`);
   }
