@@ -97,11 +97,18 @@ describe("a view that several subscriptions share", () => {
 
   it("is joined by a slow reader while it changes, once and for all", async () => {
     await insertMuch();
+    await gateway.stop();
+    // Enough that its reader, which sleeps most of the time, is never too slow, however the machine is loaded.
+    const limits = { bufferedMegabytes: 4 };
+    gateway = await startTestGateway({ mongo: database.uri, interfaces: { items: { read: true } }, limits });
     const client = await connectClient(gateway.websocketUrl, { protocols: ["tailgate.v1"] });
     client.socket.send(JSON.stringify({ type: "subscribe", id: 1, interface: "items" }));
     let isWriting = true;
     const writing = (async () => {
-      for (let n = 1; isWriting; n++) await items().updateOne({ _id: 100 + (n % 200) }, { $set: { n } });
+      for (let n = 1; isWriting; n++) {
+        await items().updateOne({ _id: 100 + (n % 200) }, { $set: { n } });
+        await sleep(20);
+      }
     })();
     // Of what it reads a part leaves at a time; behind the rows, the changes have to wait for it, too.
     for (let turns = 0; !client.received.some(({ type }) => type === "ready") || turns < 20; turns++) {
