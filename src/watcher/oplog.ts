@@ -1,11 +1,15 @@
-import type { MongoClient, Timestamp } from "mongodb";
+import { type Db, type MongoClient, Timestamp } from "mongodb";
+import type { Database } from "../database.js";
 import type { Logger } from "../log.js";
 import { parsePosition } from "../position.js";
 import { sleep, unlessAborted } from "../retry.js";
 import { once, type Service } from "../service.js";
 import { timeOf } from "./change.js";
+import { recoveryFrom } from "./failure.js";
 
 const intervalMilliseconds = 15_000;
+/** A server that takes long to answer is asked more seldom: SecantusDB reads its whole oplog for it. */
+const pausePerAnswer = 30;
 
 export interface OplogGauge extends Service {
   /** Seconds of history between the oldest entry of the oplog and the stream's place, or undefined where unknown. */
@@ -28,7 +32,9 @@ export function createOplogGauge(options: {
   let running: Promise<void> | undefined;
 
   async function look(): Promise<void> {
-    do {
+    let pause = 0;
+    while (await sleep(pause, stopping.signal)) {
+      const began = performance.now();
       try {
         const oldest = await unlessAborted(readOldest(options.client), stopping.signal);
         oldestSeconds = oldest === undefined ? undefined : timeOf(oldest).seconds;
@@ -37,7 +43,8 @@ export function createOplogGauge(options: {
         options.log.debug({ err: error }, "oplog not read");
         oldestSeconds = undefined;
       }
-    } while (await sleep(intervalMilliseconds, stopping.signal));
+      pause = Math.max(intervalMilliseconds, pausePerAnswer * (performance.now() - began));
+    }
   }
 
   return {
@@ -56,13 +63,44 @@ export function createOplogGauge(options: {
   };
 }
 
-/** @returns the time of the oldest entry of the oplog, or undefined where it can't be read */
-export async function oldestEntry(client: MongoClient): Promise<Timestamp | undefined> {
+/**
+ * Whether everything since a time can still be had. Where the oplog may not be read there is no telling, and no harm is assumed.
+ *
+ * @returns the time of the oplog's first entry if that is later than the time given, else undefined
+ * @throws the driver's error where the connection broke
+ */
+export async function firstEntryAfter(
+  { client, db, support }: Database,
+  time: Timestamp,
+): Promise<Timestamp | undefined> {
   try {
-    return await readOldest(client);
-  } catch {
-    // Reading it takes a privilege that a gateway need not have.
+    // SecantusDB reads its whole oplog to name the first entry, which takes it seconds.
+    if (!support.isMongodb && (await hasChangeUntil(db, time))) return undefined;
+    const oldest = await readOldest(client);
+    return oldest?.greaterThan(time) ? oldest : undefined;
+  } catch (error) {
+    if (recoveryFrom(error) === "resume") throw error;
+    // Reading the oplog takes a privilege that a gateway need not have.
     return undefined;
+  }
+}
+
+/**
+ * Only for servers that begin with what they have when asked for a time that they have lost; MongoDB's own refuses.
+ *
+ * @returns whether the oplog has a change of the database from that time or before
+ */
+async function hasChangeUntil(db: Db, time: Timestamp): Promise<boolean> {
+  const stream = db.watch([{ $project: { clusterTime: 1 } }], {
+    startAtOperationTime: new Timestamp({ t: 1, i: 1 }),
+    batchSize: 1,
+    maxAwaitTimeMS: 100,
+  });
+  try {
+    const first = (await stream.tryNext()) as { clusterTime?: Timestamp } | null;
+    return first?.clusterTime?.lessThanOrEqual(time) ?? false;
+  } finally {
+    await stream.close();
   }
 }
 

@@ -2,9 +2,10 @@ import { Timestamp } from "mongodb";
 import type { Database } from "../database.js";
 import { formatPosition, ordinals, parsePosition } from "../position.js";
 import { changeOf, type StreamEvent, timeOf } from "./change.js";
+import { isTokenRefused } from "./failure.js";
 import { createAssembler } from "./fragments.js";
 import { lookUp, updatesToLookUp } from "./look-up.js";
-import { oldestEntry } from "./oplog.js";
+import { firstEntryAfter } from "./oplog.js";
 import { createPositions } from "./positions.js";
 import type { RawEvent } from "./raw-event.js";
 import { normalSilenceMilliseconds, optionsOf, pipelineOf, readBatches } from "./stream.js";
@@ -54,40 +55,51 @@ export function createPast(options: {
   undecodable: (error: Error) => void;
 }): ReadPast {
   const { database, undecodable } = options;
+
+  /** @throws PastLostError where it does not */
+  async function checkThatOplogReachesBackTo(time: Timestamp): Promise<void> {
+    const oldest = await firstEntryAfter(database, time);
+    if (oldest === undefined) return;
+    throw new PastLostError(formatPosition({ ...timeOf(oldest), ordinal: ordinals.before, tag: database.tag }));
+  }
+
   return async function* (position, { signal, patience }) {
     const from = parsePosition(position);
     if (from === undefined) throw new TypeError(`no position: ${position}`);
     const at = new Timestamp({ t: from.seconds, i: from.increment });
-    // Not every server says so by itself; where the oplog may not be read, what it says has to do.
-    const oldest = await oldestEntry(database.client);
-    if (oldest?.greaterThan(at)) {
-      throw new PastLostError(formatPosition({ ...timeOf(oldest), ordinal: ordinals.before, tag: database.tag }));
-    }
     const positions = createPositions(database);
     positions.begin(from, from.ordinal);
     const assemble = createAssembler();
-    for await (const batch of readBatches(database.db, pipelineOf(options.collections, database.support), {
-      stream: {
-        ...optionsOf(database.support),
-        startAtOperationTime: at,
-        batchSize,
-      },
+    const batches = readBatches(database.db, pipelineOf(options.collections, database.support), {
+      stream: { ...optionsOf(database.support), startAtOperationTime: at, batchSize },
       silenceMilliseconds: patience * normalSilenceMilliseconds,
       signal,
       undecodable,
-    })) {
-      const events: StreamEvent[] = [];
-      let lastWhole: RawEvent | undefined;
-      for (const fragment of batch.events) {
-        const event = assemble.add(fragment);
-        lastWhole = event ?? lastWhole;
-        const place = event === undefined ? undefined : positions.of(event);
-        const translated = event === undefined || place === undefined ? undefined : changeOf(event, place);
-        if (translated !== undefined) events.push(translated);
+    });
+    // MongoDB's own server refuses a time that it has lost; others begin with what they have.
+    let isWhole = database.support.isMongodb;
+    try {
+      for await (const batch of batches) {
+        // Not before the stream is open: what it begins with could be overwritten in between.
+        if (!isWhole) await checkThatOplogReachesBackTo(at);
+        isWhole = true;
+        const events: StreamEvent[] = [];
+        let lastWhole: RawEvent | undefined;
+        for (const fragment of batch.events) {
+          const event = assemble.add(fragment);
+          lastWhole = event ?? lastWhole;
+          const place = event === undefined ? undefined : positions.of(event);
+          const translated = event === undefined || place === undefined ? undefined : changeOf(event, place);
+          if (translated !== undefined) events.push(translated);
+        }
+        const missing = updatesToLookUp(events);
+        if (missing.size > 0) await lookUp(database, missing, lastWhole?.clusterTime);
+        yield { events, head: positions.idle(batch.token) };
       }
-      const missing = updatesToLookUp(events);
-      if (missing.size > 0) await lookUp(database, missing, lastWhole?.clusterTime);
-      yield { events, head: positions.idle(batch.token) };
+    } catch (error) {
+      // The refusal does not say where the oplog begins, which serves those who were away for less long.
+      if (isTokenRefused(error)) await checkThatOplogReachesBackTo(at);
+      throw error;
     }
   };
 }

@@ -10,7 +10,7 @@ import { changeOf, type StreamEvent, timeOf } from "./change.js";
 import { isTokenRefused, type Recovery, recoveryFrom } from "./failure.js";
 import { createAssembler } from "./fragments.js";
 import { lookUp, updatesToLookUp } from "./look-up.js";
-import { oldestEntry } from "./oplog.js";
+import { firstEntryAfter } from "./oplog.js";
 import { createPatience } from "./patience.js";
 import { createPositions } from "./positions.js";
 import type { RawEvent } from "./raw-event.js";
@@ -251,8 +251,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   async function beginRefill(): Promise<void> {
     const now = await currentTime();
     const from = new Timestamp({ t: timeOf(now).seconds - refillSeconds, i: 1 });
-    const oldest = await unlessAborted(oldestEntry(database.client), stopping.signal);
-    refillFrom = oldest?.greaterThan(from) ? oldest : from;
+    refillFrom = (await unlessAborted(firstEntryAfter(database, from), stopping.signal)) ?? from;
     refillUntil = formatPosition({ ...timeOf(now), ordinal: ordinals.before, tag: database.tag });
     startedAt = performance.now();
   }

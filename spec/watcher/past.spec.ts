@@ -1,0 +1,104 @@
+import { expect } from "chai";
+import type { Timestamp } from "mongodb";
+import { createDatabase, type Database } from "../../src/database.js";
+import { createLog } from "../../src/log.js";
+import { formatPosition, ordinals } from "../../src/position.js";
+import type { StreamEvent } from "../../src/watcher/change.js";
+import { createPast, PastLostError } from "../../src/watcher/past.js";
+import { failCommand } from "../support/failpoint.js";
+import { freshDatabase, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
+
+const changeStreamHistoryLost = 286;
+const log = createLog("silent", { write: () => undefined });
+
+describe("the past", () => {
+  let server: OwnServer;
+  let spec: SpecDatabase;
+  let database: Database;
+  let ending: AbortController;
+  const items = () => spec.db.collection<{ _id: number }>("items");
+
+  before(async () => {
+    server = await startOwnServer(["--oplog-max-entries", "300", "--oplog-retention-seconds", "1"]);
+  });
+  after(() => server.dispose());
+  beforeEach(async () => {
+    spec = await freshDatabase(server);
+    ending = new AbortController();
+    database = createDatabase({ uri: spec.uri, log });
+    await database.start(ending.signal);
+  });
+  afterEach(async () => {
+    ending.abort();
+    await database.stop();
+    await spec.dispose();
+  });
+
+  async function now(): Promise<string> {
+    const { operationTime } = (await spec.db.command({ hello: 1 })) as unknown as { operationTime: Timestamp };
+    const [seconds, increment] = [operationTime.getHighBitsUnsigned(), operationTime.getLowBitsUnsigned()];
+    return formatPosition({ seconds, increment, ordinal: ordinals.before, tag: database.tag });
+  }
+
+  /** @param name - whose changes overwrite what was there */
+  async function roll(name: string): Promise<void> {
+    for (let round = 0; round < 10; round++) {
+      await spec.db.collection(name).insertMany(Array.from({ length: 200 }, () => ({})));
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  }
+
+  /** @returns ids of what was inserted from a position on, until the one that is given, or what went wrong */
+  async function idsSince(position: string, last: number, whose = database): Promise<unknown> {
+    const readPast = createPast({ database: whose, collections: new Set(["items"]), undecodable: () => undefined });
+    const ids: unknown[] = [];
+    const idOf = (event: StreamEvent): unknown => (event.kind === "change" ? event.id : event.kind);
+    try {
+      for await (const { events } of readPast(position, { signal: ending.signal, patience: 4 })) {
+        ids.push(...events.map(idOf));
+        if (ids.includes(last)) break;
+      }
+      return ids;
+    } catch (error) {
+      return error;
+    }
+  }
+
+  it("is read from the very place, in a database that began before it and in one that had nothing", async () => {
+    const beforeAll = await now();
+    await items().insertMany([{ _id: 1 }, { _id: 2 }]);
+    const between = await now();
+    await items().insertMany([{ _id: 3 }, { _id: 4 }]);
+    expect(await idsSince(beforeAll, 4)).to.deep.equal([1, 2, 3, 4]);
+    expect(await idsSince(between, 4)).to.deep.equal([3, 4]);
+  });
+
+  for (const name of ["items", "others"]) {
+    it(`that ${name} have overwritten is lost, and what is left is still had`, async () => {
+      await items().insertOne({ _id: 1 });
+      const lost = await now();
+      await items().insertOne({ _id: 2 });
+      await roll(name);
+      const error = await idsSince(lost, 3);
+      expect(error).to.be.an.instanceOf(PastLostError);
+      const { oldest } = error as PastLostError;
+      expect(oldest > lost && oldest < (await now())).to.equal(true);
+      await items().insertOne({ _id: 3 });
+      const left = await idsSince(oldest, 3);
+      expect(left).to.be.an("array").that.includes(3).and.does.not.include(2);
+    }).timeout(30_000);
+  }
+
+  it("that the server itself refuses to give is said to begin where the oplog does", async () => {
+    await items().insertOne({ _id: 1 });
+    const lost = await now();
+    await roll("items");
+    const mongodb = Object.create(database, {
+      support: { value: { ...database.support, isMongodb: true } },
+    });
+    await failCommand(spec.client, { times: 1 }, { failCommands: ["aggregate"], errorCode: changeStreamHistoryLost });
+    const error = await idsSince(lost, 2, mongodb);
+    expect(error).to.be.an.instanceOf(PastLostError);
+    expect((error as PastLostError).oldest > lost).to.equal(true);
+  }).timeout(30_000);
+});
