@@ -29,10 +29,7 @@ describe("the HTTP client", () => {
   beforeEach(() => {
     requests = [];
     metrics = createMetrics();
-    http = createHttpClient(
-      { userAgent: "lab/1.0", timeoutSeconds: 0.5, totalTimeoutSeconds: 10, retries: 2 },
-      metrics,
-    );
+    http = createHttpClient({ userAgent: "lab/1.0", timeoutSeconds: 5, totalTimeoutSeconds: 10, retries: 2 }, metrics);
   });
 
   const counted = async (status: number): Promise<number> => {
@@ -86,7 +83,11 @@ describe("the HTTP client", () => {
     answer = () => {
       // Never.
     };
-    const failure = await http.get(url, { retry: 0 }).then(
+    const hasty = createHttpClient(
+      { userAgent: "lab/1.0", timeoutSeconds: 0.2, totalTimeoutSeconds: 10, retries: 0 },
+      metrics,
+    );
+    const failure = await hasty.get(url).then(
       () => undefined,
       (error: Error) => error,
     );

@@ -219,7 +219,7 @@ describe("authenticated connections and requests", () => {
 
     it("and don't begin with one that only the tolerance for clocks keeps good", async () => {
       const gateway = await start({ jwt: { secret } });
-      const token = await signed(secret, { sub: "u1", exp: inSeconds(-2) });
+      const token = await signed(secret, { sub: "u1", exp: inSeconds(-1) });
       expect(await (await open(gateway, token)).closed).to.deep.equal({ code: 4401, reason: "the token has expired" });
       // Refused, as opposed to opened and ended soon after.
       expect(gateway.logged.filter(({ msg }) => msg === "connection refused").length).to.equal(1);

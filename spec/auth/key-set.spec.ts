@@ -74,13 +74,16 @@ describe("the key set of an issuer", () => {
   });
 
   it("is fetched at most once a cooldown for names of keys that anyone may invent", async () => {
-    const keys = keySet({ cooldown: 300 });
+    const keys = keySet({ cooldown: 60_000 });
     expect(await outcome(keys, old)).to.equal("user u1");
     for (let n = 0; n < 20; n++) expect(await outcome(keys, fresh)).to.equal(unknown);
     expect(issuer.requests).to.equal(1);
-    await sleep(310);
-    await Promise.all(Array.from({ length: 20 }, () => outcome(keys, fresh)));
+    const hasty = keySet({ cooldown: 50 });
+    expect(await outcome(hasty, old)).to.equal("user u1");
     expect(issuer.requests).to.equal(2);
+    await sleep(60);
+    expect(await outcome(hasty, fresh)).to.equal(unknown);
+    expect(issuer.requests).to.equal(3);
   });
 
   it("forgets a key that was withdrawn when its age is over", async () => {
@@ -111,18 +114,20 @@ describe("the key set of an issuer", () => {
 
     it("asks again after a pause only, however many tokens come", async () => {
       issuer.answer = away;
-      const keys = keySet({ failurePause: 300 });
+      const keys = keySet({ failurePause: 60_000 });
       for (let n = 0; n < 20; n++) expect(await outcome(keys, old)).to.equal("503 auth-unavailable");
       expect(issuer.requests).to.equal(1);
       expect(logged.length).to.equal(1);
-      await sleep(310);
-      await Promise.all(Array.from({ length: 20 }, () => outcome(keys, old)));
-      expect(issuer.requests).to.equal(2);
+      const hasty = keySet({ failurePause: 50 });
+      expect(await outcome(hasty, old)).to.equal("503 auth-unavailable");
+      await sleep(60);
+      expect(await outcome(hasty, old)).to.equal("503 auth-unavailable");
+      expect(issuer.requests).to.equal(3);
     });
 
     for (const when of ["before", "in the middle of"]) {
       it(`waits for an issuer that hangs ${when} its answer no longer than allowed, and with keys once only`, async () => {
-        const keys = keySet({ fetch: 300, maxAge: 50 });
+        const keys = keySet({ fetch: 1_500, maxAge: 50 });
         expect(await outcome(keys, old)).to.equal("user u1");
         const given: Promise<unknown>[] = [];
         issuer.answer = (response) => {
@@ -132,10 +137,10 @@ describe("the key set of an issuer", () => {
         await sleep(60);
         const started = performance.now();
         expect(await outcome(keys, old)).to.equal("user u1");
-        expect(performance.now() - started).to.be.within(250, 1_500);
+        expect(performance.now() - started).to.be.within(1_400, 8_000);
         const again = performance.now();
         expect(await outcome(keys, old)).to.equal("user u1");
-        expect(performance.now() - again).to.be.lessThan(150);
+        expect(performance.now() - again).to.be.lessThan(1_000);
         await Promise.all(given);
       });
     }

@@ -54,6 +54,6 @@ describe("the checker", () => {
       }
       expect(counts.changes, "changes that were checked").to.be.greaterThan(50);
       expect(counts.recoveries, "returns that went on where they were").to.be.greaterThan(0);
-    }).timeout((seconds + 120) * 1_000);
+    }).timeout((seconds + 240) * 1_000);
   }
 });

@@ -13,7 +13,7 @@ const isLong = process.env.TAILGATE_CHECKER_SECONDS !== undefined;
 /** On a slow machine what has not begun by then is left to long runs. */
 const budgetMilliseconds = isLong ? Infinity : 50_000;
 /** A bug that shows only when two things meet gets some chances: on a busy machine less happens in the same time. */
-const attempts = isLong ? 8 : 3;
+const attempts = 8;
 /** Two at a time, for each waits for its gateway to start. */
 const together = 2;
 

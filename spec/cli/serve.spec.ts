@@ -138,7 +138,7 @@ describe("tailgate serve", () => {
         const asked = performance.now();
         command.kill(signal);
         expect(await command.exit).to.equal(0);
-        expect(performance.now() - asked).to.be.below(3_000);
+        expect(performance.now() - asked).to.be.below(10_000);
       });
     }
 
@@ -166,7 +166,7 @@ describe("tailgate serve", () => {
       const asked = performance.now();
       command.kill("SIGTERM");
       expect(await command.exit).to.equal(1);
-      expect(performance.now() - asked).to.be.below(2_000);
+      expect(performance.now() - asked).to.be.below(6_000);
       await server.dispose();
     });
   });

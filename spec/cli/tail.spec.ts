@@ -140,7 +140,7 @@ describe("tailgate tail", () => {
     await seenTwice(command, /connected to/);
     await insert("jobs", { state: "after the restart" });
     await command.line(/"after the restart"/);
-  });
+  }).timeout(60_000);
 });
 
 async function freePort(): Promise<number> {

@@ -89,7 +89,7 @@ describe("tailgate token", () => {
     ...["team", "=x", "sub=u2", "exp=1", "iat=1"].map((claim) => ["--sub", "u1", "--claim", claim]),
   ];
   it("exits with 2 for what it can't read", async function () {
-    this.timeout(60_000);
+    this.timeout(120_000);
     const files = await temporaryFiles({ "tailgate.config.yaml": `auth: { jwt: { secret: "${secret}" } }\n` });
     folders.push(files);
     const check = async (args: string[]): Promise<void> => {

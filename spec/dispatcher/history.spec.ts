@@ -6,6 +6,7 @@ import { BSON } from "mongodb";
 import { History } from "../../src/dispatcher/history.js";
 import { Change } from "../../src/watcher/change.js";
 import { RawEvent } from "../../src/watcher/raw-event.js";
+import { eventually } from "../support/eventually.js";
 
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
@@ -26,10 +27,12 @@ describe("the history", () => {
       pushed.push(new WeakRef(change));
       history.push(change);
     }
-    // What a weak reference has been made of is kept until the turn of the event loop ends.
-    await setImmediate();
-    collectGarbage();
-    expect(pushed.filter((each) => each.deref() !== undefined)).to.have.length(history.size);
+    await eventually(async () => {
+      // What a weak reference has been made of is kept until the turn of the event loop ends.
+      await setImmediate();
+      collectGarbage();
+      return pushed.filter((each) => each.deref() !== undefined).length === history.size;
+    });
     expect(history.size).to.be.within(5, 10);
     expect([history.start, history.placeAfter(history.start ?? ""), history.at(0)]).to.deep.equal(["40", 31, "gone"]);
   });

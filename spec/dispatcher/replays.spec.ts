@@ -119,15 +119,17 @@ describe("replays", () => {
     const all = Array.from({ length: 400 }, (_, user) => replays.of(viewOf({ user }), since));
     const delay = monitorEventLoopDelay({ resolution: 5 });
     delay.enable();
+    const began = performance.now();
     await Promise.all(all.map((replay) => replays.complete(replay)));
     delay.disable();
+    const took = performance.now() - began;
     for (const [user, replay] of all.entries()) {
       expect(replay.failure).to.equal(undefined);
       const ids = Array.from({ length: changes / 400 }, (_, n) => ["insert", n * 400 + user]);
       expect(told(replay)).to.deep.equal(ids);
     }
     // One slice for each of them in one turn would be seconds.
-    expect(delay.max / 1e6).to.be.below(500);
+    expect(delay.max / 1e6).to.be.below(Math.max(500, took / 4));
   }).timeout(60_000);
 
   it("follow a snapshot that is read no faster than it is taken", async () => {
@@ -165,11 +167,12 @@ describe("replays", () => {
     await snapshot.next();
     // It stands still where its window of two megabytes is full.
     let before = -1;
+    let looks = 0;
     await eventually(async () => {
       await new Promise((resolve) => setTimeout(resolve, 100));
-      const stands = read === before;
+      looks = read === before && read >= 1_000 ? looks + 1 : 0;
       before = read;
-      return stands;
+      return looks === 5;
     });
     expect(read).to.be.within(1_000, 4_000);
     while ((await snapshot.next()) !== undefined);

@@ -21,13 +21,14 @@ async function examine(
   mongo: string,
   configuration: string,
   environment: Record<string, string> = {},
+  startTimeoutMilliseconds = 10_000,
 ): Promise<Diagnosis> {
   const files = await temporaryFiles({ "tailgate.config.yaml": configuration });
   try {
     return await diagnose({
       environment: { MONGODB_URI: mongo, PORT: "0", ...environment },
       workingDirectory: files.folder,
-      startTimeoutMilliseconds: 2_000,
+      startTimeoutMilliseconds,
     });
   } finally {
     await files.dispose();
@@ -135,7 +136,7 @@ describe("the doctor", () => {
   });
 
   it("has exit code 69 where no database answers", async () => {
-    const diagnosis = await examine("mongodb://127.0.0.1:1/shop", "");
+    const diagnosis = await examine("mongodb://127.0.0.1:1/shop", "", {}, 2_000);
     expect(diagnosis.exitCode).to.equal(69);
     expect(find(diagnosis, /can't be reached: connect ECONNREFUSED/).fix).to.contain("make replica");
   });

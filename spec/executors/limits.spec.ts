@@ -63,21 +63,21 @@ for (const kind of kinds) {
     });
 
     it("end a call that runs too long (hazard 41)", async () => {
-      const { pid, call } = await looping(executors[kind], { timeoutMilliseconds: 50 });
+      const { pid, call } = await looping(executors[kind], { timeoutMilliseconds: 500 });
       const error = await rejection(call);
-      expect(error).to.include({ name: "ExecutorTimeoutError", code: "executor-timeout", timeoutMilliseconds: 50 });
+      expect(error).to.include({ name: "ExecutorTimeoutError", code: "executor-timeout", timeoutMilliseconds: 500 });
       expect(await executors[kind].run(() => "next", [])).to.equal("next");
       if (kind === "processes") await eventually(() => !isAlive(pid));
     });
 
     it("take the timeout of all calls where the call has none", async () => {
-      const executors = await started({ timeoutMilliseconds: 50 });
+      const executors = await started({ timeoutMilliseconds: 500 });
       expect(await rejection((await looping(executors[kind])).call)).to.include({ code: "executor-timeout" });
     });
 
     it("count only the time that a call runs, not its wait and not the start of its worker", async () => {
-      const sleepABit = () => new Promise<string>((resolve) => setTimeout(resolve, 60, "done"));
-      const calls = [1, 2, 3].map(() => executors[kind].run(sleepABit, [], { timeoutMilliseconds: 150 }));
+      const sleepABit = () => new Promise<string>((resolve) => setTimeout(resolve, 400, "done"));
+      const calls = [1, 2, 3].map(() => executors[kind].run(sleepABit, [], { timeoutMilliseconds: 1_100 }));
       expect(await Promise.all(calls)).to.deep.equal(Array(3).fill("done"));
     });
 

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "chai";
 import { createExecutors } from "../../src/executors/pools.js";
 import { eventually, isAlive, kinds, looping, rejection, started, stopAll } from "./support.js";
@@ -89,7 +90,9 @@ describe("Stopping executors", () => {
       await executors.threads.run(() => 1, []);
       if (round > 0) expect(threadCount()).to.be.above(before);
       await Promise.all([executors.stop(), rejection(busy.call)]);
-      if (round > 0) expect(threadCount()).to.equal(before);
+      // The system counts a thread for a moment after it has ended.
+      if (round > 0) await eventually(() => threadCount() <= before);
+      else await sleep(200);
       before = threadCount();
     }
   });

@@ -141,7 +141,7 @@ describe("a regular expression", () => {
       expect(() => compileRegex(pattern, "", "filter.a"))
         .to.throw(RequestError)
         .with.property("status", 400);
-      expect(performance.now() - started).to.be.below(300);
+      expect(performance.now() - started).to.be.below(3_000);
     });
   }
 
@@ -151,7 +151,7 @@ describe("a regular expression", () => {
       for (const text of ["a", "x", "ab", "aaab="].map((part) => `${part.repeat(100_000 / part.length)}!`)) {
         const started = performance.now();
         test(text);
-        expect(performance.now() - started).to.be.below(300);
+        expect(performance.now() - started).to.be.below(3_000);
       }
     });
   }

@@ -90,7 +90,7 @@ describe("a view that several subscriptions share", () => {
     back.socket.terminate();
     await eventually(async () => (await metricOf(gateway.url, "tailgate_connections{")) === 1);
     await items().updateOne({ _id: 1 }, { $set: { n: 1 } });
-    await stays.until((rows) => rows.get("1")?.n === 1, 5_000);
+    await stays.until((rows) => rows.get("1")?.n === 1);
     expect([stays.resets, stays.faults]).to.deep.equal([[], []]);
     await stays.close();
   });

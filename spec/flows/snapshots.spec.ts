@@ -121,12 +121,14 @@ describe("a snapshot that is larger than what is kept of it", () => {
     client.socket.send(JSON.stringify({ type: "subscribe", id: 1, interface: "items" }));
     await client.until(isType("snapshot"));
     const snapshotTooOld = 239;
-    await failCommand(database.client, { times: 1 }, { failCommands: ["getMore"], errorCode: snapshotTooOld });
+    // Each of the two gateways' streams may be what one of them meets, and is then away for seconds.
+    await failCommand(database.client, { times: 3 }, { failCommands: ["getMore"], errorCode: snapshotTooOld });
     client.socket.resume();
     await client.until(isType("ready"), 40_000);
     const told = client.received.map(({ type, reason }) => reason ?? type).filter((each) => each !== "snapshot");
-    expect(told).to.deep.equal(["welcome", "too-far-behind", "ready"]);
-    const from = client.received.findIndex(isType("reset"));
+    expect(new Set(told.slice(1, -1))).to.deep.equal(new Set(["too-far-behind"]));
+    expect([told.at(0), told.at(-1)]).to.deep.equal(["welcome", "ready"]);
+    const from = client.received.findLastIndex(isType("reset"));
     const parts = client.received.slice(from).filter(isType("snapshot")) as unknown as Part[];
     const ids = parts.flatMap(({ data }) => data.map((row) => (row as unknown as { id: number }).id));
     const stored = await items().countDocuments();
@@ -169,7 +171,8 @@ describe("a row that can't be represented", () => {
 
 describe("a snapshot that was read at one moment", () => {
   it("is gone on from at once, though the stream stands at that very moment", async () => {
-    const database = await freshDatabase();
+    const server = await startOwnServer(["--noop-heartbeat-seconds", "60"]);
+    const database = await freshDatabase(server);
     const items = database.db.collection<{ _id: number }>("items");
     const gateway = await startTestGateway({
       mongo: database.uri,
@@ -181,13 +184,13 @@ describe("a snapshot that was read at one moment", () => {
     await subscriber.ready();
     await subscriber.client.close();
     await subscriber.reconnect();
-    // Nothing is written meanwhile: the stream stays where it is, for seconds.
-    await subscriber.ready(1_500);
+    // Nothing is written meanwhile: the stream stays where it is, for a minute.
+    await subscriber.ready(10_000);
     await items.insertOne({ _id: 2 });
     await subscriber.until((rows) => rows.has("2"));
     expect([subscriber.recoveries, subscriber.resets, subscriber.faults]).to.deep.equal([1, [], []]);
     await subscriber.close();
     await gateway.stop();
-    await database.dispose();
+    await server.dispose();
   });
 });

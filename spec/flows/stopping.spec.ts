@@ -55,7 +55,7 @@ describe("a gateway that stops", () => {
         mongo: database.uri,
         interfaces: { large: { read: true } },
         tasks: { definitions: [held] },
-        shutdown: { graceSeconds: 2 },
+        shutdown: { graceSeconds: 6 },
       });
       const tasks = database.db.collection("tasks");
       const running = await tasks.insertOne({ name: "held", state: "queued", created_at: new Date() });

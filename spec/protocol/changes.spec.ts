@@ -229,11 +229,12 @@ describe("PROTOCOL.md, changes and positions", () => {
   it("S23: progress comes about every 10 s to who subscribes, and to nobody else", async () => {
     const idle = await rig.live();
     await idle.next();
-    const ready = (await client.subscribe({ id: 1, interface: "items", filter: { n: -1 } })).at(-1);
-    await client.subscribe({ id: 2, interface: "items" });
+    const busy = await rig.live({ progress: true });
+    const ready = (await busy.subscribe({ id: 1, interface: "items", filter: { n: -1 } })).at(-1);
+    await busy.subscribe({ id: 2, interface: "items" });
     await set(1, { n: 5 });
-    const change = (await client.until(({ operation }) => operation === "update")).at(-1);
-    const progress = (await client.untilType("progress", 12_000)).at(-1);
+    const change = (await busy.until(({ operation }) => operation === "update")).at(-1);
+    const progress = (await busy.untilType("progress", 25_000)).at(-1);
     expect(positionOf(progress) >= positionOf(change)).to.equal(true);
     expect(positionOf(progress) > positionOf(ready)).to.equal(true);
     expect(await idle.quiet()).to.deep.equal([]);

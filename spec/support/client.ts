@@ -19,14 +19,21 @@ export interface TestClient {
   close(): Promise<void>;
 }
 
+interface ClientSettings {
+  protocols?: string[];
+  progress?: boolean;
+  heard?: (text: string) => void;
+}
+
 /**
  * A websocket client by others (`ws`), with a queue. Resolves when it is open, or has been closed at once.
  *
+ * @param options.progress - whether `progress` is handed out as well; it comes at moments of its own, between any two messages
  * @param options.heard - told of every message's text as it comes; `received` is then left empty, for a client that lasts
  */
 export async function connectClient(
   url: string,
-  { heard, ...options }: ClientOptions & { protocols?: string[]; heard?: (text: string) => void } = {},
+  { heard, progress = false, ...options }: ClientOptions & ClientSettings = {},
 ): Promise<TestClient> {
   const socket = new WebSocket(url, options.protocols ?? [], options);
   const received: Record<string, unknown>[] = [];
@@ -34,7 +41,9 @@ export async function connectClient(
   let wake = (): void => {};
   socket.on("message", (data) => {
     if (heard !== undefined) return heard(String(data));
-    received.push(JSON.parse(String(data)) as Record<string, unknown>);
+    const message = JSON.parse(String(data)) as Record<string, unknown>;
+    if (message.type === "progress" && !progress) return;
+    received.push(message);
     wake();
   });
   let failure = "";
@@ -50,7 +59,7 @@ export async function connectClient(
   });
   await Promise.race([once(socket, "open"), closed]);
 
-  async function next(timeoutMilliseconds = 10_000): Promise<Record<string, unknown>> {
+  async function next(timeoutMilliseconds = 20_000): Promise<Record<string, unknown>> {
     const deadline = performance.now() + timeoutMilliseconds;
     while (handedOut >= received.length) {
       if (socket.readyState === WebSocket.CLOSED)

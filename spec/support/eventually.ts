@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 /** Asks until the condition holds, where nothing says when it does. */
 export async function eventually(
   condition: () => boolean | Promise<boolean>,
-  timeoutMilliseconds = 15_000,
+  timeoutMilliseconds = 20_000,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMilliseconds;
   while (!(await condition())) {

@@ -1,9 +1,9 @@
 import { killCommands } from "./gateway.js";
-import { stopSharedServer } from "./server.js";
+import { stopSharedServers } from "./server.js";
 
 export const mochaHooks = {
   async afterAll(): Promise<void> {
     killCommands();
-    await stopSharedServer();
+    await stopSharedServers();
   },
 };

@@ -28,7 +28,9 @@ export async function readAll(socket: Socket): Promise<Buffer> {
   const chunks: Buffer[] = [];
   socket.on("data", (chunk: Buffer) => chunks.push(chunk));
   socket.resume();
-  await once(socket, "close");
+  // It may be cut: `once` of an event would throw then.
+  socket.on("error", () => undefined);
+  await new Promise((resolve) => socket.once("close", resolve));
   return Buffer.concat(chunks);
 }
 

@@ -34,29 +34,63 @@ export interface SpecDatabase {
   dispose(): Promise<void>;
 }
 
-let shared: Promise<OwnServer> | undefined;
+/** A server that specs share. */
+interface Shared {
+  readonly server: Promise<OwnServer>;
+  /** Databases that it was asked for, and those of them that are not disposed of. */
+  given: number;
+  open: number;
+}
+
+/** SecantusDB reads its whole oplog whenever a gateway starts, so that a server is used for some databases only. */
+const databasesPerServer = 20;
+const sharedServers = new Set<Shared>();
+let current: Shared | undefined;
 let databases = 0;
+
+function sharedServer(): Shared {
+  if (current === undefined || current.given === databasesPerServer) {
+    current = { server: startOwnServer(), given: 0, open: 0 };
+    sharedServers.add(current);
+  }
+  current.given += 1;
+  current.open += 1;
+  return current;
+}
+
+async function giveBack(shared: Shared): Promise<void> {
+  shared.open -= 1;
+  if (shared.open > 0 || shared === current) return;
+  sharedServers.delete(shared);
+  await (await shared.server).dispose();
+}
 
 /** Whether specs run against a server that was given to them: it has to be left as it was, and can't be killed. */
 export const givenUri = process.env.MONGODB_URI;
 
-/** @returns a URI on the server that all specs share, with a database of the caller's own in its path. */
-export async function freshUri(): Promise<string> {
-  const name = `spec_${process.pid}_${++databases}`;
-  if (givenUri) {
-    const uri = new URL(givenUri);
-    uri.pathname = `/${name}`;
-    return uri.href;
-  }
-  shared ??= startOwnServer();
-  return (await shared).uri(name);
+function freshName(): string {
+  return `spec_${process.pid}_${++databases}`;
 }
 
-/** A fresh database, on the shared server or on the one given. */
+function uriOnGivenServer(given: string): string {
+  const uri = new URL(given);
+  uri.pathname = `/${freshName()}`;
+  return uri.href;
+}
+
+/** @returns a URI on a server that specs share, with a database of the caller's own in its path. */
+export async function freshUri(): Promise<string> {
+  return givenUri ? uriOnGivenServer(givenUri) : (await sharedServer().server).uri(freshName());
+}
+
+/** A fresh database, on a shared server or on the one given. */
 export async function freshDatabase(server?: OwnServer): Promise<SpecDatabase> {
-  const uri = server === undefined ? await freshUri() : server.uri(`spec_${process.pid}_${++databases}`);
+  const shared = server === undefined && !givenUri ? sharedServer() : undefined;
+  const own = server ?? (await shared?.server);
+  const uri = own === undefined ? uriOnGivenServer(givenUri ?? "") : own.uri(freshName());
   const client = await new MongoClient(uri, { serverSelectionTimeoutMS: 20_000 }).connect();
   const db = client.db();
+  let isDisposed = false;
   return {
     uri,
     db,
@@ -64,6 +98,8 @@ export async function freshDatabase(server?: OwnServer): Promise<SpecDatabase> {
     async dispose() {
       await db.dropDatabase().catch(() => undefined);
       await client.close();
+      if (shared !== undefined && !isDisposed) await giveBack(shared);
+      isDisposed = true;
     },
   };
 }
@@ -80,8 +116,8 @@ export async function createFollower({ client, db }: SpecDatabase): Promise<void
   await admin.command({ createUser: "follower", pwd: "follower-password", roles: ["follows"] });
 }
 
-export async function stopSharedServer(): Promise<void> {
-  const server = await shared;
-  shared = undefined;
-  await server?.dispose();
+export async function stopSharedServers(): Promise<void> {
+  await Promise.all([...sharedServers].map(async ({ server }) => (await server).dispose()));
+  sharedServers.clear();
+  current = undefined;
 }

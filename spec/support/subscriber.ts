@@ -85,6 +85,7 @@ export async function subscribe(firstUrl: string, options: SubscriberOptions): P
   async function open(): Promise<void> {
     isReady = false;
     client = await connectClient(url, {
+      progress: true,
       protocols: ["tailgate.v1"],
       ...(options.headers === undefined ? {} : { headers: options.headers }),
     });

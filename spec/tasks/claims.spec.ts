@@ -252,13 +252,13 @@ describe("requests for tasks while the database is slow", () => {
   });
 
   it("are refused where those before them take too long", async () => {
-    const [first, second] = await ask(11_000, [null, null]);
+    const [first, second] = await ask(15_000, [null, null]);
     expect((await first)?.status).to.equal(202);
     const refused = await second;
     expect(refused?.status).to.equal(503);
     expect(await refused?.json()).to.have.property("code", "database-unavailable");
     expect(await stored()).to.equal(1);
-  }).timeout(30_000);
+  }).timeout(60_000);
 });
 
 describe("a task during an outage of the database", () => {

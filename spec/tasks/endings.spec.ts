@@ -123,7 +123,7 @@ describe("the end of a task", () => {
   });
 
   it("comes at its time limit in a process, which is killed", async () => {
-    await start({ timeoutSeconds: 2 });
+    await start({ timeoutSeconds: 5 });
     const { body } = await rig.post("block-process");
     const { pid } = (await progressOf(body.id)).progress as { pid: number };
     expect(await ended(client, body.id)).to.have.nested.property("error.code", "task-timeout");
@@ -131,7 +131,7 @@ describe("the end of a task", () => {
   });
 
   it("comes at its time limit in a thread, which stops", async () => {
-    await start({ timeoutSeconds: 1.5 });
+    await start({ timeoutSeconds: 5 });
     const file = join(folder, "ticks");
     const { body } = await rig.post("tick-thread", { file });
     expect(await ended(client, body.id)).to.have.nested.property("error.code", "task-timeout");

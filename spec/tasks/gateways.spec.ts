@@ -145,7 +145,7 @@ describe("gateways that share tasks", function () {
   });
 
   it("take a task whose gateway was killed once again, and give it up when that one is killed too (hazard 41)", async () => {
-    const gateways = await Promise.all([start({ lease: 1_500 }), start({ lease: 1_500 }), start({ lease: 1_500 })]);
+    const gateways = await Promise.all([start({ lease: 2_000 }), start({ lease: 2_000 }), start({ lease: 2_000 })]);
     await post(gateways[0] as GatewayProcess, "traced", { n: 1, milliseconds: 600_000 });
     const first = runsOf(gateways, await tasks.until(({ attempts, progress }) => attempts === 1 && progress === 0.5));
     first.signal("SIGKILL");
@@ -161,7 +161,7 @@ describe("gateways that share tasks", function () {
   });
 
   it("finish a task whose gateway was killed", async () => {
-    const gateways = await Promise.all([start({ lease: 1_500 }), start({ lease: 1_500 })]);
+    const gateways = await Promise.all([start({ lease: 2_000 }), start({ lease: 2_000 })]);
     const id = await post(gateways[0] as GatewayProcess, "traced", { n: 1, milliseconds: 4_000 });
     const first = runsOf(gateways, await tasks.until(({ progress }) => progress === 0.5));
     first.signal("SIGKILL");
@@ -172,8 +172,8 @@ describe("gateways that share tasks", function () {
   });
 
   it("leave a long task alone as long as its gateway renews the lease", async () => {
-    const gateways = await Promise.all([start({ lease: 900 }), start({ lease: 900 })]);
-    await post(gateways[0] as GatewayProcess, "traced", { n: 1, milliseconds: 4_000 });
+    const gateways = await Promise.all([start({ lease: 2_000 }), start({ lease: 2_000 })]);
+    await post(gateways[0] as GatewayProcess, "traced", { n: 1, milliseconds: 6_000 });
     const done = await tasks.until(({ state }) => state === "complete");
     expect(done).to.include({ attempts: 1 });
     expect(await database.db.collection("runs").countDocuments()).to.equal(1);
@@ -192,7 +192,7 @@ describe("gateways that share tasks", function () {
   });
 
   it("keep one that was frozen past its lease from writing anything of the task that another has taken", async () => {
-    const gateways = await Promise.all([start({ lease: 1_500 }), start({ lease: 1_500 })]);
+    const gateways = await Promise.all([start({ lease: 2_000 }), start({ lease: 2_000 })]);
     await post(gateways[0] as GatewayProcess, "traced", { n: 1, milliseconds: 3_000 });
     const frozen = runsOf(gateways, await tasks.until(({ progress }) => progress === 0.5));
     const other = gateways.find((gateway) => gateway !== frozen) as GatewayProcess;
@@ -211,7 +211,7 @@ describe("gateways that share tasks", function () {
 
   it("give their tasks a grace when they stop, and the time is enough for a short one", async () => {
     const gateway = await start({ grace: 8 });
-    await post(gateway, "traced", { n: 1, milliseconds: 1_500 });
+    await post(gateway, "traced", { n: 1, milliseconds: 4_000 });
     await tasks.until(({ progress }) => progress === 0.5);
     // One connection that is open before, as a balancer has one.
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -225,7 +225,7 @@ describe("gateways that share tasks", function () {
       );
     }
     expect(seen.lastIndexOf(200)).to.be.lessThan(seen.indexOf(503));
-    expect(seen.filter((status) => status === 503).length).to.be.at.least(5);
+    expect(seen.filter((status) => status === 503).length).to.be.at.least(3);
     const done = await tasks.until(({ state }) => state !== "queued" && state !== "running");
     expect(done).to.include({ state: "complete", attempts: 1 });
     expect(await gateway.exit).to.equal(0);
@@ -234,8 +234,8 @@ describe("gateways that share tasks", function () {
 
   for (const name of ["traced", "computed"]) {
     it(`give a task back whose grace is over, uncounted, to one that goes on (${name})`, async () => {
-      const gateways = await Promise.all([start({ grace: 1 }), start({ grace: 1 })]);
-      await post(gateways[0] as GatewayProcess, name, { n: 1, milliseconds: 5_000 });
+      const gateways = await Promise.all([start({ grace: 4 }), start({ grace: 4 })]);
+      await post(gateways[0] as GatewayProcess, name, { n: 1, milliseconds: 6_000 });
       const stopping = runsOf(gateways, await tasks.until(({ state }) => state === "running"));
       const staying = gateways.find((gateway) => gateway !== stopping) as GatewayProcess;
       stopping.signal("SIGTERM");

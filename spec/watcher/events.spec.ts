@@ -155,6 +155,8 @@ describe("the watcher's events", () => {
     let messages = 0;
     while (ids.length < 10_000) {
       const message = await client.next(30_000);
+      // A slow machine may still be at the inserts of before.
+      if (message.operation === "insert") continue;
       expect(message.operation).to.equal("delete");
       ids.push(...(message.data as unknown[]));
       messages += 1;

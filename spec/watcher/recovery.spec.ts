@@ -48,15 +48,8 @@ describe("the watcher's recovery", () => {
     await client.next();
     await failCommand(
       database.client,
-      { times: 1 },
-      { failCommands: ["getMore"], errorCode: 91, errorLabels: resumable },
-    );
-    // The point is used up by the getMore that is under way; only then may the openings begin to fail.
-    await gatewayTrouble();
-    await failCommand(
-      database.client,
-      { times: 5 },
-      { failCommands: ["aggregate"], errorCode: 91, errorLabels: resumable },
+      { times: 6 },
+      { failCommands: ["getMore", "aggregate"], errorCode: 91, errorLabels: resumable },
     );
     await insert(2);
     await insert(3);

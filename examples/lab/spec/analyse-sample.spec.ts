@@ -50,7 +50,14 @@ describe("the task analyse-sample", () => {
     expect(job).to.include({ _id: result?.job, state: "complete", progress: 1, runner: "gateway" });
     const seen = rig.client.received.slice(first).map((message) => message as { interface: string; data: object });
     const steps = seen.filter((message) => message.interface === "jobs").map(({ data }) => (data as JobDocument).step);
-    expect(steps).to.deep.equal(["copying the reads", "computing statistics", "writing results", "done"]);
+    // Without images a document is read when its change is: an update that follows at once may be seen in its place.
+    expect(steps[2]).to.be.oneOf(["writing results", "done"]);
+    expect(steps.with(2, "writing results")).to.deep.equal([
+      "copying the reads",
+      "computing statistics",
+      "writing results",
+      "done",
+    ]);
     const sample = seen.findLast((message) => message.interface === "samples")?.data as SampleDocument;
     expect(sample.statistics).to.include({ file: "reads.fastq", reads: result?.reads });
     expect(sample.gc).to.equal(result?.gc);

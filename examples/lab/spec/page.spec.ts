@@ -14,7 +14,7 @@ describe("the page", function () {
   let watched: WatchedPage;
   before(async () => {
     rig = await startRig();
-    makeFastq(join(rig.folder, "reads.fastq"), { megabytes: 12 });
+    makeFastq(join(rig.folder, "reads.fastq"), { megabytes: 60 });
     browser = await startBrowser();
   });
   after(async () => {

@@ -12,7 +12,7 @@ describe("the tasks that ask other servers", () => {
   let rig: LabRig;
   before(async () => {
     rig = await startRig({
-      http: { userAgent: "lab-spec/1.0", timeoutSeconds: 1, totalTimeoutSeconds: 10, retries: 2 },
+      http: { userAgent: "lab-spec/1.0", timeoutSeconds: 3, totalTimeoutSeconds: 10, retries: 2 },
     });
   });
   after(() => rig.stop());

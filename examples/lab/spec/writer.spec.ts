@@ -21,7 +21,7 @@ describe("the laboratory", () => {
   }
 
   it("goes on for ever in small collections, through every state, and never stands still", async function () {
-    this.timeout(60_000);
+    this.timeout(180_000);
     const laboratory = createLaboratory(database.db, randomOf(3));
     await laboratory.seed();
     const samples = database.db.collection<SampleDocument>("samples");
