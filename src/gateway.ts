@@ -21,7 +21,8 @@ import { createFront } from "./sockets/front.js";
 import { createSockets } from "./sockets/server.js";
 import { withTasksInterface } from "./tasks/document.js";
 import { createTasks, type Tasks } from "./tasks/tasks.js";
-import { createOplogGauge } from "./watcher/oplog.js";
+import { Bookmarks } from "./watcher/bookmarks.js";
+import { createOplog } from "./watcher/oplog.js";
 import { createPast } from "./watcher/past.js";
 import { createWatcher, type Sink } from "./watcher/watcher.js";
 
@@ -87,6 +88,8 @@ export async function startGateway(
   const database = createDatabase({ uri: settings.mongodbUri, log, ...options });
   const reader = createViewReader(database, settings.snapshots, log);
   const collections = new Set([...settings.interfaces.values()].map((each) => each.collection));
+  const oplog = createOplog({ client: database.client, log });
+  const bookmarks = new Bookmarks();
   const dispatcher = createDispatcher({
     interfaces: settings.interfaces,
     reader,
@@ -94,6 +97,8 @@ export async function startGateway(
     readPast: createPast({
       database,
       collections,
+      oplog,
+      bookmarks,
       undecodable: (error) => log.error({ err: error }, "past document not decoded"),
     }),
     bytesPerTurn: (settings.limits.bufferedMegabytes * 1_000_000) / 2,
@@ -114,12 +119,13 @@ export async function startGateway(
   const watcher = createWatcher({
     database,
     collections,
+    oplog,
+    bookmarks,
     sink: tasks.definitions.size === 0 ? dispatcher : withTasks(dispatcher, tasks),
     log,
     metrics,
     ...options,
   });
-  const oplog = createOplogGauge({ client: database.client, head: () => watcher.head, log });
   const readiness = (): string[] => {
     if (stopping) return ["the gateway is stopping"];
     return watcher.trouble === undefined ? [] : [watcher.trouble];
@@ -174,7 +180,7 @@ export async function startGateway(
     metrics,
     "tailgate_oplog_headroom_seconds",
     "Seconds of history between the oldest entry of the oplog and the stream's place; absent where the oplog can't be read",
-    () => oplog.headroomSeconds,
+    () => oplog.headroomSeconds(watcher.head),
   );
   gaugeOf(
     metrics,

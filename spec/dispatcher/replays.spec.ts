@@ -12,7 +12,9 @@ import { View } from "../../src/dispatcher/view.js";
 import { parseFilter } from "../../src/filter/parse.js";
 import { createLog } from "../../src/log.js";
 import { formatPosition, ordinals } from "../../src/position.js";
-import { createPast } from "../../src/watcher/past.js";
+import { Bookmarks } from "../../src/watcher/bookmarks.js";
+import { createOplog } from "../../src/watcher/oplog.js";
+import { createPast, type ReadPast } from "../../src/watcher/past.js";
 import { eventually } from "../support/eventually.js";
 import { freshDatabase, type SpecDatabase } from "../support/server.js";
 
@@ -40,9 +42,17 @@ describe("replays", () => {
     await spec.dispose();
   });
 
+  function past(): ReadPast {
+    return createPast({
+      database,
+      collections: new Set(["items"]),
+      oplog: createOplog({ client: database.client, log }),
+      bookmarks: new Bookmarks(),
+      undecodable: () => undefined,
+    });
+  }
   function start({ limit = 1_000, historyBytes = 64_000_000 } = {}): Replays {
-    const readPast = createPast({ database, collections: new Set(["items"]), undecodable: () => undefined });
-    return new Replays({ history, readPast, limit, historyBytes, signal: ending.signal, log });
+    return new Replays({ history, readPast: past(), limit, historyBytes, signal: ending.signal, log });
   }
   async function now(secondsLater = 0): Promise<string> {
     const { operationTime } = (await spec.db.command({ hello: 1 })) as unknown as { operationTime: Timestamp };
@@ -109,8 +119,7 @@ describe("replays", () => {
     }
     const until = await now();
     history.begin(since);
-    const past = createPast({ database, collections: new Set(["items"]), undecodable: () => undefined });
-    for await (const { events, head } of past(since, { signal: ending.signal, patience: 1 })) {
+    for await (const { events, head } of past()(since, { signal: ending.signal, patience: 1 })) {
       for (const event of events) history.push(event);
       if (head >= until || history.size >= changes) break;
     }

@@ -103,7 +103,9 @@ describe("a client that was away for longer than the gateway remembers", () => {
     await start({ replayLimit: 60 });
     const long = await join();
     await long.client.close();
+    const witness = await join(undefined, "other");
     for (let n = 0; n < 50; n++) await other().insertOne({ _id: n, group: "x", n });
+    await witness.until((rows) => rows.size === 50);
     const short = await join();
     await short.client.close();
     await changeMuch();

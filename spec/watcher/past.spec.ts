@@ -1,10 +1,12 @@
 import { expect } from "chai";
-import type { Timestamp } from "mongodb";
+import type { ChangeStreamInsertDocument, Timestamp } from "mongodb";
 import { createDatabase, type Database } from "../../src/database.js";
 import { createLog } from "../../src/log.js";
 import { formatPosition, ordinals } from "../../src/position.js";
-import type { StreamEvent } from "../../src/watcher/change.js";
-import { createPast, PastLostError } from "../../src/watcher/past.js";
+import { Bookmarks } from "../../src/watcher/bookmarks.js";
+import { type StreamEvent, timeOf } from "../../src/watcher/change.js";
+import { createOplog } from "../../src/watcher/oplog.js";
+import { createPast, PastLostError, type ReadPast } from "../../src/watcher/past.js";
 import { failCommand } from "../support/failpoint.js";
 import { freshDatabase, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
 
@@ -16,6 +18,7 @@ describe("the past", () => {
   let spec: SpecDatabase;
   let database: Database;
   let ending: AbortController;
+  let bookmarks: Bookmarks;
   const items = () => spec.db.collection<{ _id: number }>("items");
 
   before(async () => {
@@ -25,7 +28,8 @@ describe("the past", () => {
   beforeEach(async () => {
     spec = await freshDatabase(server);
     ending = new AbortController();
-    database = createDatabase({ uri: spec.uri, log });
+    bookmarks = new Bookmarks();
+    database = createDatabase({ uri: `${spec.uri}&monitorCommands=true`, log });
     await database.start(ending.signal);
   });
   afterEach(async () => {
@@ -48,9 +52,19 @@ describe("the past", () => {
     }
   }
 
+  function past(whose: Database, marks: Bookmarks): ReadPast {
+    return createPast({
+      database: whose,
+      collections: new Set(["items"]),
+      oplog: createOplog({ client: database.client, log }),
+      bookmarks: marks,
+      undecodable: () => undefined,
+    });
+  }
+
   /** @returns ids of what was inserted from a position on, until the one that is given, or what went wrong */
   async function idsSince(position: string, last: number, whose = database): Promise<unknown> {
-    const readPast = createPast({ database: whose, collections: new Set(["items"]), undecodable: () => undefined });
+    const readPast = past(whose, bookmarks);
     const ids: unknown[] = [];
     const idOf = (event: StreamEvent): unknown => (event.kind === "change" ? event.id : event.kind);
     try {
@@ -101,4 +115,63 @@ describe("the past", () => {
     expect(error).to.be.an.instanceOf(PastLostError);
     expect((error as PastLostError).oldest > lost).to.equal(true);
   }).timeout(30_000);
+
+  describe("after a bookmark", () => {
+    /** Inserts one document and marks its place. */
+    async function insertAndMark(_id: number): Promise<void> {
+      const stream = items().watch();
+      // It has to be open before.
+      await stream.tryNext();
+      await items().insertOne({ _id });
+      const event = (await stream.next()) as ChangeStreamInsertDocument;
+      await stream.close();
+      bookmarks.add({ place: { ...timeOf(event.clusterTime as Timestamp), ordinal: 1 }, token: event._id });
+    }
+    /** What streams are opened with. */
+    function openings(): unknown[] {
+      const seen: unknown[] = [];
+      database.client.on("commandStarted", ({ command }) => {
+        const stage = command.aggregate === undefined ? undefined : command.pipeline[0]?.$changeStream;
+        if (stage !== undefined) seen.push("startAfter" in stage ? "token" : "time");
+      });
+      return seen;
+    }
+
+    it("is read from the very place, in the middle of a transaction as well", async () => {
+      const beforeAll = await now();
+      await items().insertOne({ _id: 0 });
+      await insertAndMark(1);
+      await items().insertOne({ _id: 2 });
+      await spec.client.withSession((session) =>
+        session.withTransaction(async () => {
+          for (const _id of [3, 4, 5]) await items().insertOne({ _id }, { session });
+        }),
+      );
+      const positions: string[] = [];
+      const unmarked = past(database, new Bookmarks());
+      for await (const { events } of unmarked(beforeAll, { signal: ending.signal, patience: 4 })) {
+        positions.push(...events.map(({ position }) => position));
+        if (positions.length === 6) break;
+      }
+      const opened = openings();
+      expect(await idsSince(positions[2] as string, 5)).to.deep.equal([3, 4, 5]);
+      expect(await idsSince(positions[3] as string, 5)).to.deep.equal([4, 5]);
+      expect(await idsSince(positions[1] as string, 5)).to.deep.equal([2, 3, 4, 5]);
+      expect(opened).to.deep.equal(["token", "token", "token"]);
+      expect(await idsSince(positions[0] as string, 5)).to.deep.equal([1, 2, 3, 4, 5]);
+      expect(opened[3]).to.equal("time");
+    });
+
+    it("that is not in the oplog any more is read from its time, as long as that is there", async () => {
+      await insertAndMark(1);
+      await roll("items");
+      await items().insertOne({ _id: 2 });
+      const there = await now();
+      await items().insertOne({ _id: 3 });
+      const opened = openings();
+      expect(await idsSince(there, 3)).to.deep.equal([3]);
+      expect(await idsSince(there, 3)).to.deep.equal([3]);
+      expect(opened).to.deep.equal(["token", "time", "time"]);
+    }).timeout(30_000);
+  });
 });

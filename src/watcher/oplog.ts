@@ -1,5 +1,4 @@
-import { type Db, type MongoClient, Timestamp } from "mongodb";
-import type { Database } from "../database.js";
+import type { MongoClient, Timestamp } from "mongodb";
 import type { Logger } from "../log.js";
 import { parsePosition } from "../position.js";
 import { sleep, unlessAborted } from "../retry.js";
@@ -8,50 +7,76 @@ import { timeOf } from "./change.js";
 import { recoveryFrom } from "./failure.js";
 
 const intervalMilliseconds = 15_000;
-/** A server that takes long to answer is asked more seldom: SecantusDB reads its whole oplog for it. */
-const pausePerAnswer = 30;
+/** SecantusDB reads its whole oplog for an answer, and lets nobody else in meanwhile: it is asked the more seldom. */
+const intervalPerAnswer = 300;
 
-export interface OplogGauge extends Service {
-  /** Seconds of history between the oldest entry of the oplog and the stream's place, or undefined where unknown. */
-  readonly headroomSeconds: number | undefined;
+export interface Oplog extends Service {
+  /**
+   * Whether everything since a time can still be had. Where the oplog may not be read there is no telling, and no harm is
+   * assumed.
+   *
+   * @returns the time of the first entry if that is later than the time given, else undefined
+   * @throws the driver's error where the connection broke
+   */
+  beginsAfter(time: Timestamp): Promise<Timestamp | undefined>;
+  /**
+   * @param head - the place of a stream
+   * @returns the seconds of history between the first entry and that place, or undefined where unknown
+   */
+  headroomSeconds(head: string | undefined): number | undefined;
 }
 
 /**
- * Looks now and then how far the stream is from the end of the oplog that is overwritten next: at zero its place is gone
- * and every view has to be reset. The oplog is in the database `local`, which takes a privilege that nothing else here needs.
- *
- * @param head - the stream's place
+ * Where the oplog begins, which is what is overwritten next: a stream whose place is before that can't go on. Once started
+ * it looks now and then how near that is. The oplog is in the database `local`, which takes a privilege that nothing else
+ * here needs.
  */
-export function createOplogGauge(options: {
-  client: MongoClient;
-  head: () => string | undefined;
-  log: Logger;
-}): OplogGauge {
+export function createOplog({ client, log }: { client: MongoClient; log: Logger }): Oplog {
   const stopping = new AbortController();
-  let oldestSeconds: number | undefined;
+  let firstSeconds: number | undefined;
+  let askAgainAt = 0;
   let running: Promise<void> | undefined;
 
+  async function askForFirst(): Promise<Timestamp | undefined> {
+    const askedAt = performance.now();
+    try {
+      const oplog = client.db("local").collection<{ ts: Timestamp }>("oplog.rs");
+      const first = await oplog.findOne({}, { sort: { $natural: 1 }, projection: { ts: 1 }, maxTimeMS: 5_000 });
+      firstSeconds = first === null ? undefined : timeOf(first.ts).seconds;
+      return first?.ts;
+    } finally {
+      const now = performance.now();
+      askAgainAt = now + Math.max(intervalMilliseconds, intervalPerAnswer * (now - askedAt));
+    }
+  }
+
   async function look(): Promise<void> {
-    let pause = 0;
-    while (await sleep(pause, stopping.signal)) {
-      const began = performance.now();
+    while (await sleep(Math.max(0, askAgainAt - performance.now()), stopping.signal)) {
       try {
-        const oldest = await unlessAborted(readOldest(options.client), stopping.signal);
-        oldestSeconds = oldest === undefined ? undefined : timeOf(oldest).seconds;
+        await unlessAborted(askForFirst(), stopping.signal);
       } catch (error) {
         // Not allowed to read it, or away: the figure is then left out, and `doctor` tells what privilege it takes.
-        options.log.debug({ err: error }, "oplog not read");
-        oldestSeconds = undefined;
+        log.debug({ err: error }, "oplog not read");
+        firstSeconds = undefined;
       }
-      pause = Math.max(intervalMilliseconds, pausePerAnswer * (performance.now() - began));
     }
   }
 
   return {
-    name: "oplog gauge",
-    get headroomSeconds() {
-      const place = parsePosition(options.head() ?? "");
-      return place === undefined || oldestSeconds === undefined ? undefined : place.seconds - oldestSeconds;
+    name: "oplog",
+    async beginsAfter(time) {
+      try {
+        const first = await askForFirst();
+        return first?.greaterThan(time) ? first : undefined;
+      } catch (error) {
+        if (recoveryFrom(error) === "resume") throw error;
+        // Reading it takes a privilege that a gateway need not have.
+        return undefined;
+      }
+    },
+    headroomSeconds(head) {
+      const place = parsePosition(head ?? "");
+      return place === undefined || firstSeconds === undefined ? undefined : place.seconds - firstSeconds;
     },
     async start() {
       running = look();
@@ -61,51 +86,4 @@ export function createOplogGauge(options: {
       await running;
     }),
   };
-}
-
-/**
- * Whether everything since a time can still be had. Where the oplog may not be read there is no telling, and no harm is assumed.
- *
- * @returns the time of the oplog's first entry if that is later than the time given, else undefined
- * @throws the driver's error where the connection broke
- */
-export async function firstEntryAfter(
-  { client, db, support }: Database,
-  time: Timestamp,
-): Promise<Timestamp | undefined> {
-  try {
-    // SecantusDB reads its whole oplog to name the first entry, which takes it seconds.
-    if (!support.isMongodb && (await hasChangeUntil(db, time))) return undefined;
-    const oldest = await readOldest(client);
-    return oldest?.greaterThan(time) ? oldest : undefined;
-  } catch (error) {
-    if (recoveryFrom(error) === "resume") throw error;
-    // Reading the oplog takes a privilege that a gateway need not have.
-    return undefined;
-  }
-}
-
-/**
- * Only for servers that begin with what they have when asked for a time that they have lost; MongoDB's own refuses.
- *
- * @returns whether the oplog has a change of the database from that time or before
- */
-async function hasChangeUntil(db: Db, time: Timestamp): Promise<boolean> {
-  const stream = db.watch([{ $project: { clusterTime: 1 } }], {
-    startAtOperationTime: new Timestamp({ t: 1, i: 1 }),
-    batchSize: 1,
-    maxAwaitTimeMS: 100,
-  });
-  try {
-    const first = (await stream.tryNext()) as { clusterTime?: Timestamp } | null;
-    return first?.clusterTime?.lessThanOrEqual(time) ?? false;
-  } finally {
-    await stream.close();
-  }
-}
-
-async function readOldest(client: MongoClient): Promise<Timestamp | undefined> {
-  const oplog = client.db("local").collection<{ ts: Timestamp }>("oplog.rs");
-  const oldest = await oplog.findOne({}, { sort: { $natural: 1 }, projection: { ts: 1 }, maxTimeMS: 5_000 });
-  return oldest?.ts;
 }

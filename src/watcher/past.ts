@@ -1,11 +1,12 @@
 import { Timestamp } from "mongodb";
 import type { Database } from "../database.js";
-import { formatPosition, ordinals, parsePosition } from "../position.js";
+import { formatPosition, ordinals, type Position, parsePosition } from "../position.js";
+import type { Bookmarks, Mark } from "./bookmarks.js";
 import { changeOf, type StreamEvent, timeOf } from "./change.js";
 import { isTokenRefused } from "./failure.js";
 import { createAssembler } from "./fragments.js";
 import { lookUp, updatesToLookUp } from "./look-up.js";
-import { firstEntryAfter } from "./oplog.js";
+import type { Oplog } from "./oplog.js";
 import { createPositions } from "./positions.js";
 import type { RawEvent } from "./raw-event.js";
 import { normalSilenceMilliseconds, optionsOf, pipelineOf, readBatches } from "./stream.js";
@@ -32,74 +33,104 @@ export class PastLostError extends Error {
 }
 
 /** Reads again, from a position on, what the change stream has carried; at its end it goes on with what comes. */
-export type ReadPast = (
-  position: string,
-  options: {
-    readonly signal: AbortSignal;
-    /** How many times longer than usual the server may be silent: it may have to pass over much that is none of ours. */
-    readonly patience: number;
-  },
-) => AsyncIterable<PastBatch>;
+export type ReadPast = (position: string, options: ReadOptions) => AsyncIterable<PastBatch>;
+
+interface ReadOptions {
+  readonly signal: AbortSignal;
+  /** How many times longer than usual the server may be silent: it may have to pass over much that is none of ours. */
+  readonly patience: number;
+}
 
 /**
  * A change stream of its own for as long as somebody needs it, with the same pipeline and the same positions as the
- * watcher's. It begins at the position's time, with all events of that time, and leaves out those that the position
- * counts.
+ * watcher's. It begins at the position's time, with all events of that time, or after a bookmark from before it, and leaves out
+ * those that the position counts.
  *
+ * @param options.bookmarks - places that the watcher has passed
  * @param options.undecodable - told of events that can't be read
  * @returns a function whose iterations throw PastLostError, and the driver's errors as they are
  */
 export function createPast(options: {
   database: Database;
   collections: ReadonlySet<string>;
+  oplog: Pick<Oplog, "beginsAfter">;
+  bookmarks: Bookmarks;
   undecodable: (error: Error) => void;
 }): ReadPast {
-  const { database, undecodable } = options;
+  const { database, collections, oplog, bookmarks, undecodable } = options;
 
   /** @throws PastLostError where it does not */
   async function checkThatOplogReachesBackTo(time: Timestamp): Promise<void> {
-    const oldest = await firstEntryAfter(database, time);
+    const oldest = await oplog.beginsAfter(time);
     if (oldest === undefined) return;
     throw new PastLostError(formatPosition({ ...timeOf(oldest), ordinal: ordinals.before, tag: database.tag }));
   }
 
-  return async function* (position, { signal, patience }) {
+  /**
+   * @param from - a place of the past
+   * @param mark - where the stream is to begin instead of at the time of that place
+   */
+  async function* read(from: Position, mark: Mark | undefined, options: ReadOptions): AsyncGenerator<PastBatch> {
+    const at = new Timestamp({ t: from.seconds, i: from.increment });
+    const positions = createPositions(database);
+    const isAmongThem = mark?.place.seconds === from.seconds && mark.place.increment === from.increment;
+    positions.begin(from, from.ordinal, isAmongThem ? from.ordinal - mark.place.ordinal : from.ordinal);
+    const assemble = createAssembler();
+    const batches = readBatches(database.db, pipelineOf(collections, database.support), {
+      stream: {
+        ...optionsOf(database.support),
+        ...(mark === undefined ? { startAtOperationTime: at } : { startAfter: mark.token }),
+        batchSize,
+      },
+      silenceMilliseconds: options.patience * normalSilenceMilliseconds,
+      signal: options.signal,
+      undecodable,
+    });
+    let isReached = mark === undefined;
+    // Every server refuses a token that it has lost. Of a time MongoDB's own does so, others begin with what they have.
+    let isWhole = mark !== undefined || database.support.isMongodb;
+    for await (const batch of batches) {
+      // Not before the stream is open: what it begins with could be overwritten in between.
+      if (!isWhole) await checkThatOplogReachesBackTo(at);
+      isWhole = true;
+      const events: StreamEvent[] = [];
+      let lastWhole: RawEvent | undefined;
+      for (const fragment of batch.events) {
+        const event = assemble.add(fragment);
+        if (event === undefined) continue;
+        lastWhole = event;
+        isReached ||= !isEarlier(event, from);
+        const place = isReached ? positions.of(event) : undefined;
+        const translated = place === undefined ? undefined : changeOf(event, place);
+        if (translated !== undefined) events.push(translated);
+      }
+      const missing = updatesToLookUp(events);
+      if (missing.size > 0) await lookUp(database, missing, lastWhole?.clusterTime);
+      yield { events, head: positions.idle(batch.token) };
+    }
+  }
+
+  return async function* (position, options) {
     const from = parsePosition(position);
     if (from === undefined) throw new TypeError(`no position: ${position}`);
     const at = new Timestamp({ t: from.seconds, i: from.increment });
-    const positions = createPositions(database);
-    positions.begin(from, from.ordinal);
-    const assemble = createAssembler();
-    const batches = readBatches(database.db, pipelineOf(options.collections, database.support), {
-      stream: { ...optionsOf(database.support), startAtOperationTime: at, batchSize },
-      silenceMilliseconds: patience * normalSilenceMilliseconds,
-      signal,
-      undecodable,
-    });
-    // MongoDB's own server refuses a time that it has lost; others begin with what they have.
-    let isWhole = database.support.isMongodb;
+    const mark = bookmarks.before(from);
     try {
-      for await (const batch of batches) {
-        // Not before the stream is open: what it begins with could be overwritten in between.
-        if (!isWhole) await checkThatOplogReachesBackTo(at);
-        isWhole = true;
-        const events: StreamEvent[] = [];
-        let lastWhole: RawEvent | undefined;
-        for (const fragment of batch.events) {
-          const event = assemble.add(fragment);
-          lastWhole = event ?? lastWhole;
-          const place = event === undefined ? undefined : positions.of(event);
-          const translated = event === undefined || place === undefined ? undefined : changeOf(event, place);
-          if (translated !== undefined) events.push(translated);
-        }
-        const missing = updatesToLookUp(events);
-        if (missing.size > 0) await lookUp(database, missing, lastWhole?.clusterTime);
-        yield { events, head: positions.idle(batch.token) };
-      }
+      yield* read(from, mark, options);
     } catch (error) {
-      // The refusal does not say where the oplog begins, which serves those who were away for less long.
-      if (isTokenRefused(error)) await checkThatOplogReachesBackTo(at);
-      throw error;
+      if (!isTokenRefused(error)) throw error;
+      if (mark === undefined) {
+        // The refusal does not say where the oplog begins, which serves those who were away for less long.
+        await checkThatOplogReachesBackTo(at);
+        throw error;
+      }
+      bookmarks.forget(mark);
+      yield* read(from, undefined, options);
     }
   };
+}
+
+function isEarlier({ seconds, increment }: RawEvent, place: Position): boolean {
+  if (seconds === undefined) return false;
+  return seconds !== place.seconds ? seconds < place.seconds : increment < place.increment;
 }

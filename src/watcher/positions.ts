@@ -8,7 +8,7 @@ interface Time {
   readonly increment: number;
 }
 
-interface Place extends Time {
+export interface Place extends Time {
   readonly ordinal: number;
 }
 
@@ -30,9 +30,10 @@ export interface Positions {
   /**
    * The stream is opened at a time, with all events of that time.
    *
-   * @param known - how many of them have been dispatched already
+   * @param dispatched - how many of them have been dispatched already
+   * @param again - how many of those the stream brings again: all of them, unless it is opened at a place between them
    */
-  begin(time: Time, known: number): void;
+  begin(time: Time, dispatched: number, again?: number): void;
   /** The last event that was dispatched, or where the stream began. */
   readonly settled: Place;
 }
@@ -103,10 +104,10 @@ export function createPositions(database: { readonly tag: string; readonly suppo
       place = settled;
       known = undefined;
     },
-    begin(time, dispatched) {
+    begin(time, dispatched, again = dispatched) {
       place = { ...time, ordinal: dispatched };
       settled = place;
-      known = dispatched > 0 ? place : undefined;
+      known = again > 0 ? { ...time, ordinal: again } : undefined;
     },
     get settled() {
       return settled;
@@ -114,7 +115,7 @@ export function createPositions(database: { readonly tag: string; readonly suppo
   };
 }
 
-function isBefore(a: Place, b: Place): boolean {
+export function isBefore(a: Place, b: Place): boolean {
   if (a.seconds !== b.seconds) return a.seconds < b.seconds;
   if (a.increment !== b.increment) return a.increment < b.increment;
   return a.ordinal < b.ordinal;

@@ -6,11 +6,12 @@ import type { Metrics } from "../metrics.js";
 import { formatPosition, ordinals } from "../position.js";
 import { createBackoff, sleep, turnOfTheEventLoop, unlessAborted, untilDone } from "../retry.js";
 import { once, type Service } from "../service.js";
+import type { Bookmarks } from "./bookmarks.js";
 import { changeOf, type StreamEvent, timeOf } from "./change.js";
 import { isTokenRefused, type Recovery, recoveryFrom } from "./failure.js";
 import { createAssembler } from "./fragments.js";
 import { lookUp, updatesToLookUp } from "./look-up.js";
-import { firstEntryAfter } from "./oplog.js";
+import type { Oplog } from "./oplog.js";
 import { createPatience } from "./patience.js";
 import { createPositions } from "./positions.js";
 import type { RawEvent } from "./raw-event.js";
@@ -60,6 +61,9 @@ export interface WatcherOptions {
   database: Database;
   /** The collections whose documents matter. */
   collections: ReadonlySet<string>;
+  oplog: Pick<Oplog, "beginsAfter">;
+  /** Told of the places that the stream passes. */
+  bookmarks: Bookmarks;
   sink: Sink;
   log: Logger;
   metrics: Metrics;
@@ -105,6 +109,9 @@ export function createWatcher(options: WatcherOptions): Watcher {
   let trouble: string | undefined = "the change stream is not open yet";
   let running: Promise<void> | undefined;
 
+  /** MongoDB's own server finds the place of a time at once, and needs none. */
+  const bookmarks = () => (database.support.isMongodb ? undefined : options.bookmarks);
+
   /** The data path's first hop: every batch that the server sends passes through this loop. */
   async function follow(opened: () => void): Promise<void> {
     const openedWith = batchSize;
@@ -119,6 +126,10 @@ export function createWatcher(options: WatcherOptions): Watcher {
       undecodable: quarantine,
     })) {
       await dispatch(batch);
+      const { startAtOperationTime } = from;
+      if (isOpening && startAtOperationTime && batch.token) {
+        bookmarks()?.add({ place: { ...timeOf(startAtOperationTime), ordinal: ordinals.before }, token: batch.token });
+      }
       // What was published leaves at the end of this turn: before the next batch is asked for, not after.
       if (batch.events.length > 0) await turnOfTheEventLoop();
       lastBatchAt = performance.now();
@@ -171,6 +182,10 @@ export function createWatcher(options: WatcherOptions): Watcher {
     resume.passed(batch, lastWhole, assemble.incomplete);
     position.settle();
     if (batch.events.length > 0) mayBeginAtTime = false;
+    const { settled } = position;
+    if (lastWhole?.seconds === settled.seconds && lastWhole.increment === settled.increment) {
+      bookmarks()?.passed({ place: settled, token: lastWhole.token }, batch.events.length);
+    }
     head = position.idle(batch.token);
     hasDispatched = true;
     sink.advance(head, position.read);
@@ -236,6 +251,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       mayBeginAtTime = false;
     } else if (recovery === "new-epoch") {
       resume.forget();
+      options.bookmarks.forgetAll();
       refillFrom = undefined;
       lost = true;
       mayBeginAtTime = true;
@@ -251,7 +267,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   async function beginRefill(): Promise<void> {
     const now = await currentTime();
     const from = new Timestamp({ t: timeOf(now).seconds - refillSeconds, i: 1 });
-    refillFrom = (await unlessAborted(firstEntryAfter(database, from), stopping.signal)) ?? from;
+    refillFrom = (await unlessAborted(options.oplog.beginsAfter(from), stopping.signal)) ?? from;
     refillUntil = formatPosition({ ...timeOf(now), ordinal: ordinals.before, tag: database.tag });
     startedAt = performance.now();
   }
