@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { eventually } from "../support/eventually.js";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
 import { freshDatabase, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
 import { type Subscriber, subscribe } from "../support/subscriber.js";
@@ -117,6 +118,25 @@ describe("a client that was away for longer than the gateway remembers", () => {
     expect(rowsOf(short)).to.deep.equal(await stored());
   });
 
+  it("gets what it missed also where the database was dropped before it came", async () => {
+    await start();
+    const first = await join();
+    await items().insertOne({ _id: 0, group: "a", n: 0 });
+    await first.until((rows) => rows.has("0"));
+    await database.db.dropDatabase();
+    await eventually(() => first.resets.length > 0);
+    await items().insertOne({ _id: 500, group: "a", n: 0 });
+    await first.until((rows) => rows.has("500"));
+    const since = await join();
+    await since.client.close();
+    await changeMuch();
+    await first.until((rows) => rows.has("1000"));
+    await since.reconnect();
+    await since.until((rows) => rows.has("1000"));
+    expect([since.recoveries, since.resets, since.faults]).to.deep.equal([1, [], []]);
+    expect(rowsOf(since)).to.deep.equal(await stored());
+  });
+
   it("begins anew at once where history.replayLimit is 0", async () => {
     await start({ replayLimit: 0 });
     const subscriber = await join();
@@ -167,6 +187,30 @@ describe("a client that was away for longer than the gateway remembers", () => {
 describe("a client that was away for longer than the oplog", () => {
   let server: OwnServer;
   afterEach(() => server.dispose());
+
+  it("begins anew also at a gateway that was started since, whose oplog is shorter than what it reads again", async () => {
+    server = await startOwnServer(["--oplog-max-entries", "300", "--oplog-retention-seconds", "1"]);
+    const database = await freshDatabase(server);
+    const items = database.db.collection<Item>("items");
+    const options = { mongo: database.uri, interfaces: { items: { read: true } } } as const;
+    const first = await startTestGateway(options);
+    await items.insertOne({ _id: 1, group: "a", n: 1 });
+    const gone = await subscribe(first.websocketUrl, { interface: "items" });
+    await gone.ready();
+    await gone.client.close();
+    await first.stop();
+    for (let n = 0; n < 10; n++) {
+      await items.insertMany(Array.from({ length: 200 }, (_, index) => ({ _id: 2 + n * 200 + index, group: "x", n })));
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    const second = await startTestGateway(options);
+    await gone.reconnect(second.websocketUrl);
+    await gone.ready();
+    expect([gone.recoveries, gone.resets, gone.faults]).to.deep.equal([0, ["too-far-behind"], []]);
+    expect(gone.rows.size).to.equal(2_001);
+    await gone.close();
+    await second.stop();
+  }).timeout(60_000);
 
   it("begins anew, for what it missed is lost; one of a quiet view is not among them (hazards 6, 21 and 21a)", async function () {
     this.timeout(60_000);

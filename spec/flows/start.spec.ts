@@ -53,7 +53,7 @@ describe("a start with a database that falls silent", () => {
   });
 
   it("says so where that happens when the tasks are prepared", async () => {
-    const error = await rejection(start(({ service }) => service === "oplog gauge" && proxy.blackhole()));
+    const error = await rejection(start(({ service }) => service === "oplog" && proxy.blackhole()));
     expect(error).to.be.instanceOf(DatabaseUnreachableError);
   });
 

@@ -1,7 +1,7 @@
 import type { Logger } from "../log.js";
 import { createBackoff, sleep, turnOfTheEventLoop } from "../retry.js";
-import { recoveryFrom } from "../watcher/failure.js";
-import { PastLostError, type ReadPast } from "../watcher/past.js";
+import { HistoryLostError, recoveryFrom } from "../watcher/failure.js";
+import type { ReadPast } from "../watcher/past.js";
 import { StreamEndedError } from "../watcher/stream.js";
 import type { History } from "./history.js";
 import type { Replay } from "./replay.js";
@@ -141,11 +141,11 @@ function failAll(replays: readonly Replay[]): void {
 /** What can't be had from the place of the one that is furthest behind may still be had from where the others stand. */
 function failOldest(sorted: readonly Replay[], error: unknown): void {
   const isLost = (replay: Replay): boolean =>
-    replay === sorted[0] || (error instanceof PastLostError && replay.reached < error.oldest);
+    replay === sorted[0] || (error instanceof HistoryLostError && replay.reached < error.oldest);
   failAll(sorted.filter(isLost));
 }
 
 /** Whether trying again from the same place gives the same. */
 function isFinal(error: unknown): boolean {
-  return error instanceof PastLostError || error instanceof StreamEndedError || recoveryFrom(error) === "new-epoch";
+  return error instanceof StreamEndedError || recoveryFrom(error) === "new-epoch";
 }

@@ -7,7 +7,7 @@ const millisecondsApart = 10_000;
 const most = 2_000;
 
 export interface Mark {
-  /** All events beyond it come after the token. */
+  /** All events beyond it come after the token, and no other. */
   readonly place: Place;
   readonly token: ResumeToken;
 }
@@ -24,12 +24,12 @@ export class Bookmarks {
   /**
    * Some events have been dispatched.
    *
-   * @param mark - the last of them
-   * @param events - how many they are
+   * @param events - how many
+   * @returns whether a mark is due
    */
-  passed(mark: Mark, events: number): void {
+  passed(events: number): boolean {
     this.#eventsSince += events;
-    if (this.#eventsSince >= eventsApart || performance.now() - this.#markedAt >= millisecondsApart) this.add(mark);
+    return this.#eventsSince >= eventsApart || performance.now() - this.#markedAt >= millisecondsApart;
   }
 
   add(mark: Mark): void {

@@ -1,5 +1,7 @@
-import { MongoError, MongoNetworkError, MongoServerError, MongoServerSelectionError } from "mongodb";
+import { MongoError, MongoNetworkError, MongoServerError, MongoServerSelectionError, type Timestamp } from "mongodb";
 import { isSystemError } from "../errors.js";
+import { formatPosition, ordinals } from "../position.js";
+import { timeOf } from "./change.js";
 import { LookUpError } from "./look-up.js";
 import { SilentStreamError, StreamEndedError } from "./stream.js";
 
@@ -12,6 +14,19 @@ import { SilentStreamError, StreamEndedError } from "./stream.js";
  * - `wait`: something that time alone may not mend, such as a missing privilege: log it, be not ready, retry slowly.
  */
 export type Recovery = "resume" | "shrink" | "new-epoch" | "wait";
+
+/** The oplog begins after the place that was asked for. */
+export class HistoryLostError extends Error {
+  readonly code = "history-lost";
+  /** The position of its first entry, without a tag. */
+  readonly oldest: string;
+
+  constructor(first: Timestamp) {
+    super("the oplog no longer reaches back to where the stream was to go on");
+    this.oldest = formatPosition({ ...timeOf(first), ordinal: ordinals.before, tag: "" });
+    this.name = "HistoryLostError";
+  }
+}
 
 const cursorNotFound = 43;
 const timeCodes = new Set([50 /* MaxTimeMSExpired */, 262 /* ExceededTimeLimit */]);
@@ -29,7 +44,8 @@ const bsonObjectTooLarge = 10334;
 export function recoveryFrom(error: unknown): Recovery {
   if (error instanceof SilentStreamError) return "shrink";
   if (error instanceof StreamEndedError) return "resume";
-  if (error instanceof LookUpError) return recoveryFromLookUp(error.cause);
+  if (error instanceof HistoryLostError) return "new-epoch";
+  if (error instanceof LookUpError) return recoveryFromRead(error.cause);
   if (error instanceof MongoServerError) {
     const code = Number(error.code);
     if (refusedTokenCodes.has(code) || code === bsonObjectTooLarge) return "new-epoch";
@@ -51,7 +67,8 @@ export function isTokenRefused(error: unknown): boolean {
 /** Errors of a read carry no label for change streams; those that a driver retries a read after say that a member changed its role. */
 const retryableReadCodes = new Set([6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436]);
 
-function recoveryFromLookUp(cause: unknown): Recovery {
+/** @returns what the failure of a read beside the stream calls for */
+export function recoveryFromRead(cause: unknown): Recovery {
   const code = cause instanceof MongoServerError ? Number(cause.code) : undefined;
   if (code === undefined) return recoveryFrom(cause);
   // The history is not concerned, whatever went wrong with a read.

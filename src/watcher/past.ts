@@ -1,9 +1,9 @@
 import { Timestamp } from "mongodb";
 import type { Database } from "../database.js";
-import { formatPosition, ordinals, type Position, parsePosition } from "../position.js";
+import { type Position, parsePosition } from "../position.js";
 import type { Bookmarks, Mark } from "./bookmarks.js";
-import { changeOf, type StreamEvent, timeOf } from "./change.js";
-import { isTokenRefused } from "./failure.js";
+import { changeOf, type StreamEvent } from "./change.js";
+import { HistoryLostError, isTokenRefused } from "./failure.js";
 import { createAssembler } from "./fragments.js";
 import { lookUp, updatesToLookUp } from "./look-up.js";
 import type { Oplog } from "./oplog.js";
@@ -17,19 +17,6 @@ const batchSize = 1_000;
 export interface PastBatch {
   readonly events: readonly StreamEvent[];
   readonly head: string;
-}
-
-/** The oplog begins after the place that was asked for. */
-export class PastLostError extends Error {
-  readonly code = "past-lost";
-  /** The position of its first entry. */
-  readonly oldest: string;
-
-  constructor(oldest: string) {
-    super("the oplog no longer reaches back to where a client was");
-    this.oldest = oldest;
-    this.name = "PastLostError";
-  }
 }
 
 /** Reads again, from a position on, what the change stream has carried; at its end it goes on with what comes. */
@@ -48,29 +35,39 @@ interface ReadOptions {
  *
  * @param options.bookmarks - places that the watcher has passed
  * @param options.undecodable - told of events that can't be read
- * @returns a function whose iterations throw PastLostError, and the driver's errors as they are
+ * @returns a function whose iterations throw HistoryLostError, and the driver's errors as they are
  */
 export function createPast(options: {
   database: Database;
   collections: ReadonlySet<string>;
-  oplog: Pick<Oplog, "beginsAfter">;
+  oplog: Pick<Oplog, "firstEntry">;
   bookmarks: Bookmarks;
   undecodable: (error: Error) => void;
 }): ReadPast {
   const { database, collections, oplog, bookmarks, undecodable } = options;
 
-  /** @throws PastLostError where it does not */
-  async function checkThatOplogReachesBackTo(time: Timestamp): Promise<void> {
-    const oldest = await oplog.beginsAfter(time);
-    if (oldest === undefined) return;
-    throw new PastLostError(formatPosition({ ...timeOf(oldest), ordinal: ordinals.before, tag: database.tag }));
+  /**
+   * @param refusal - the server's, of a place before that
+   * @throws HistoryLostError where the oplog begins later; the refusal where it may not be read
+   */
+  async function checkThatOplogReachesBackTo(time: Timestamp, refusal: unknown): Promise<void> {
+    const first = await oplog.firstEntry();
+    if (first === undefined && refusal !== undefined) throw refusal;
+    if (first === undefined || first.lessThanOrEqual(time)) return;
+    throw new HistoryLostError(first);
   }
 
   /**
    * @param from - a place of the past
    * @param mark - where the stream is to begin instead of at the time of that place
+   * @param refusal - the server's, of a place before that
    */
-  async function* read(from: Position, mark: Mark | undefined, options: ReadOptions): AsyncGenerator<PastBatch> {
+  async function* read(
+    from: Position,
+    mark: Mark | undefined,
+    options: ReadOptions,
+    refusal?: unknown,
+  ): AsyncGenerator<PastBatch> {
     const at = new Timestamp({ t: from.seconds, i: from.increment });
     const positions = createPositions(database);
     const isAmongThem = mark?.place.seconds === from.seconds && mark.place.increment === from.increment;
@@ -86,12 +83,14 @@ export function createPast(options: {
       signal: options.signal,
       undecodable,
     });
-    let isReached = mark === undefined;
-    // Every server refuses a token that it has lost. Of a time MongoDB's own does so, others begin with what they have.
+    // Beyond a mark of an earlier time there is first what the place counts already, and what was before it.
+    let isReached = mark === undefined || isAmongThem;
+    // Every server refuses to open a stream at a token that it has lost. At a time MongoDB's own does so, others begin with what
+    // they have. (A stream that is open and overtaken by what is overwritten is refused by MongoDB's own only.)
     let isWhole = mark !== undefined || database.support.isMongodb;
     for await (const batch of batches) {
       // Not before the stream is open: what it begins with could be overwritten in between.
-      if (!isWhole) await checkThatOplogReachesBackTo(at);
+      if (!isWhole) await checkThatOplogReachesBackTo(at, refusal);
       isWhole = true;
       const events: StreamEvent[] = [];
       let lastWhole: RawEvent | undefined;
@@ -106,7 +105,7 @@ export function createPast(options: {
       }
       const missing = updatesToLookUp(events);
       if (missing.size > 0) await lookUp(database, missing, lastWhole?.clusterTime);
-      yield { events, head: positions.idle(batch.token) };
+      yield { events, head: positions.idle(batch) };
     }
   }
 
@@ -115,17 +114,21 @@ export function createPast(options: {
     if (from === undefined) throw new TypeError(`no position: ${position}`);
     const at = new Timestamp({ t: from.seconds, i: from.increment });
     const mark = bookmarks.before(from);
+    let isOpen = false;
     try {
-      yield* read(from, mark, options);
+      for await (const batch of read(from, mark, options)) {
+        isOpen = true;
+        yield batch;
+      }
     } catch (error) {
-      if (!isTokenRefused(error)) throw error;
+      if (isOpen || !isTokenRefused(error)) throw error;
+      // The refusal of a time does not say where the oplog begins, which serves those who were away for less long.
       if (mark === undefined) {
-        // The refusal does not say where the oplog begins, which serves those who were away for less long.
-        await checkThatOplogReachesBackTo(at);
+        await checkThatOplogReachesBackTo(at, error);
         throw error;
       }
       bookmarks.forget(mark);
-      yield* read(from, undefined, options);
+      yield* read(from, undefined, options, error);
     }
   };
 }

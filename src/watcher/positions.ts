@@ -2,6 +2,7 @@ import type { Support } from "../database.js";
 import { formatPosition, ordinals } from "../position.js";
 import { timeOfToken } from "./change.js";
 import type { RawEvent } from "./raw-event.js";
+import type { RawBatch } from "./stream.js";
 
 interface Time {
   readonly seconds: number;
@@ -16,8 +17,8 @@ export interface Place extends Time {
 export interface Positions {
   /** @returns the position of the next event of the stream, or undefined where it was dispatched already */
   of(event: RawEvent): string | undefined;
-  /** @returns how far the stream has come, by the token of a batch where that says more than its last event */
-  idle(token: unknown): string;
+  /** @returns how far the stream has come after a batch, by its token where that says more than its last event */
+  idle(batch: Pick<RawBatch, "token" | "isOpening">): string;
   /**
    * How far the stream has surely been read, whether or not a position there can be told: where it stood a batch ago. What
    * happened before that has come by now, also from a server whose tokens run a little ahead.
@@ -58,10 +59,8 @@ export function createPositions(database: { readonly tag: string; readonly suppo
   /** A position that was told is never followed by a lower one, whatever the server says. */
   function after(time: Time): Place {
     const floor = isBefore(place, head) ? head : place;
-    const { seconds, increment } = time;
-    const isLater = seconds !== floor.seconds ? seconds > floor.seconds : increment > floor.increment;
     // Written out, for this runs for every event, and a spread costs a microsecond.
-    if (isLater) return { seconds, increment, ordinal: 1 };
+    if (isLater(time, floor)) return { seconds: time.seconds, increment: time.increment, ordinal: 1 };
     return { seconds: floor.seconds, increment: floor.increment, ordinal: floor.ordinal + 1 };
   }
 
@@ -70,8 +69,8 @@ export function createPositions(database: { readonly tag: string; readonly suppo
       const { seconds, increment } = event;
       const time = seconds === undefined ? place : { seconds, increment };
       if (known !== undefined) {
-        const isOfThatTime = time.seconds === known.seconds && time.increment === known.increment;
-        if (isOfThatTime && known.ordinal > 0) {
+        // One that is older counts as of that time, as it did when it got its place.
+        if (!isLater(time, known) && known.ordinal > 0) {
           known = { ...known, ordinal: known.ordinal - 1 };
           return undefined;
         }
@@ -80,8 +79,10 @@ export function createPositions(database: { readonly tag: string; readonly suppo
       place = after(time);
       return format(place);
     },
-    idle(resumeToken) {
-      const time = timeOfToken(resumeToken);
+    idle(batch) {
+      // The time of an opening's token is true of MongoDB only: SecantusDB's is that of the opening, whatever it has yet to read.
+      const isTrue = database.support.isMongodb || !batch.isOpening;
+      const time = isTrue ? timeOfToken(batch.token) : undefined;
       tokenBefore = token;
       if (time !== undefined) token = { ...time, ordinal: ordinals.before };
       const slack = database.support.isMongodb ? 0 : idleSlackSeconds;
@@ -113,6 +114,10 @@ export function createPositions(database: { readonly tag: string; readonly suppo
       return settled;
     },
   };
+}
+
+function isLater(time: Time, than: Time): boolean {
+  return time.seconds !== than.seconds ? time.seconds > than.seconds : time.increment > than.increment;
 }
 
 export function isBefore(a: Place, b: Place): boolean {

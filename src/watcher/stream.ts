@@ -12,6 +12,8 @@ export interface RawBatch {
   readonly events: readonly RawEvent[];
   /** The place after the last event, or, of an empty batch, how far the server has read. */
   readonly token: ResumeToken | undefined;
+  /** The first of a stream, which says that it is open. */
+  readonly isOpening: boolean;
 }
 
 /**
@@ -128,11 +130,11 @@ export async function* readBatches(
     );
     let next = readNext(cursor, options.undecodable);
     if ((await wait.until(Promise.race([opening, next]), longestOpening)) === "aborted") return;
-    yield { events: [], token: openingToken };
+    yield { events: [], token: openingToken, isOpening: true };
     while (!options.signal.aborted) {
       const events = await wait.until(next);
       if (events === "aborted") return;
-      yield { events, token: cursor.postBatchResumeToken };
+      yield { events, token: cursor.postBatchResumeToken, isOpening: false };
       // Without this, `tryNext` of a dead cursor would answer at once with nothing, for ever.
       if (cursor.isDead) throw new StreamEndedError();
       // Nobody would hear of its failure after an abort.

@@ -1,4 +1,4 @@
-import { type ChangeStreamOptions, Timestamp } from "mongodb";
+import { type ChangeStreamOptions, type ResumeToken, Timestamp } from "mongodb";
 import { type Database, notAReplicaSet } from "../database.js";
 import { DatabaseUnreachableError, TailgateError } from "../errors.js";
 import type { Logger } from "../log.js";
@@ -8,7 +8,7 @@ import { createBackoff, sleep, turnOfTheEventLoop, unlessAborted, untilDone } fr
 import { once, type Service } from "../service.js";
 import type { Bookmarks } from "./bookmarks.js";
 import { changeOf, type StreamEvent, timeOf } from "./change.js";
-import { isTokenRefused, type Recovery, recoveryFrom } from "./failure.js";
+import { HistoryLostError, isTokenRefused, type Recovery, recoveryFrom, recoveryFromRead } from "./failure.js";
 import { createAssembler } from "./fragments.js";
 import { lookUp, updatesToLookUp } from "./look-up.js";
 import type { Oplog } from "./oplog.js";
@@ -61,7 +61,7 @@ export interface WatcherOptions {
   database: Database;
   /** The collections whose documents matter. */
   collections: ReadonlySet<string>;
-  oplog: Pick<Oplog, "beginsAfter">;
+  oplog: Pick<Oplog, "firstEntry">;
   /** Told of the places that the stream passes. */
   bookmarks: Bookmarks;
   sink: Sink;
@@ -86,7 +86,7 @@ export interface Watcher extends Service {
  * after a reset of every view.
  */
 export function createWatcher(options: WatcherOptions): Watcher {
-  const { database, log, metrics, sink } = options;
+  const { database, log, metrics, sink, oplog, bookmarks } = options;
   const { db } = database;
   const stopping = new AbortController();
   const position = createPositions(database);
@@ -109,15 +109,11 @@ export function createWatcher(options: WatcherOptions): Watcher {
   let trouble: string | undefined = "the change stream is not open yet";
   let running: Promise<void> | undefined;
 
-  /** MongoDB's own server finds the place of a time at once, and needs none. */
-  const bookmarks = () => (database.support.isMongodb ? undefined : options.bookmarks);
-
   /** The data path's first hop: every batch that the server sends passes through this loop. */
   async function follow(opened: () => void): Promise<void> {
     const openedWith = batchSize;
     assemble.reset();
     const from = await resumePoint();
-    let isOpening = true;
     for await (const batch of readBatches(db, pipelineOf(options.collections, database.support), {
       stream: { ...optionsOf(database.support), ...from, batchSize },
       silenceMilliseconds: patience.silenceMilliseconds,
@@ -125,18 +121,14 @@ export function createWatcher(options: WatcherOptions): Watcher {
       signal: stopping.signal,
       undecodable: quarantine,
     })) {
+      if (batch.isOpening && from.startAtOperationTime) await openedAt(from.startAtOperationTime, batch.token);
       await dispatch(batch);
-      const { startAtOperationTime } = from;
-      if (isOpening && startAtOperationTime && batch.token) {
-        bookmarks()?.add({ place: { ...timeOf(startAtOperationTime), ordinal: ordinals.before }, token: batch.token });
-      }
       // What was published leaves at the end of this turn: before the next batch is asked for, not after.
       if (batch.events.length > 0) await turnOfTheEventLoop();
       lastBatchAt = performance.now();
       trouble = undefined;
-      if (!isOpening) healthy();
-      if (isRefilled(batch, isOpening)) opened();
-      isOpening = false;
+      if (!batch.isOpening) healthy();
+      if (isRefilled(batch)) opened();
       // The size is that of the opening: to have larger ones again, the stream is reopened where it stands.
       if (batchSize >= openedWith * 8 && !assemble.incomplete && resume.token !== undefined) return;
     }
@@ -156,6 +148,18 @@ export function createWatcher(options: WatcherOptions): Watcher {
     return { startAtOperationTime: at };
   }
 
+  /** MongoDB's own server refuses a time that it has lost, and finds its place at once; others begin with what they have. */
+  async function openedAt(time: Timestamp, token: ResumeToken | undefined): Promise<void> {
+    if (database.support.isMongodb) return;
+    const first = await unlessAborted(oplog.firstEntry(), stopping.signal);
+    if (first?.greaterThan(time)) {
+      if (hasDispatched) throw new HistoryLostError(first);
+      position.begin(timeOf(first), 0);
+    } else if (token !== undefined) {
+      bookmarks.add({ place: { ...timeOf(time), ordinal: ordinals.before }, token });
+    }
+  }
+
   async function currentTime(): Promise<Timestamp> {
     const { operationTime } = await unlessAborted(db.command({ hello: 1 }), stopping.signal);
     return operationTime as Timestamp;
@@ -165,7 +169,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     const { events, lastWhole } = translate(batch.events);
     if (lost) {
       // Only now, with the new stream open: what a client fetches from here on is followed by every later change.
-      const at = position.idle(batch.token);
+      const at = position.idle(batch);
       events.unshift({ kind: "reset", reason: "history-lost", collections: undefined, position: at });
       lost = false;
     }
@@ -182,13 +186,20 @@ export function createWatcher(options: WatcherOptions): Watcher {
     resume.passed(batch, lastWhole, assemble.incomplete);
     position.settle();
     if (batch.events.length > 0) mayBeginAtTime = false;
-    const { settled } = position;
-    if (lastWhole?.seconds === settled.seconds && lastWhole.increment === settled.increment) {
-      bookmarks()?.passed({ place: settled, token: lastWhole.token }, batch.events.length);
-    }
-    head = position.idle(batch.token);
+    if (lastWhole !== undefined && !database.support.isMongodb) mark(lastWhole, batch.events.length);
+    head = position.idle(batch);
     hasDispatched = true;
     sink.advance(head, position.read);
+  }
+
+  /** @param last - of some events that have been dispatched */
+  function mark(last: RawEvent, events: number): void {
+    const { settled } = position;
+    // One that is older than what came before it has a place that is not its time.
+    if (last.seconds !== settled.seconds || last.increment !== settled.increment) return;
+    // A stream that begins before the end of the database ends there, too.
+    const isEnd = last.operationType === "invalidate";
+    if (bookmarks.passed(events) || isEnd) bookmarks.add({ place: settled, token: last.token });
   }
 
   function translate(raw: readonly RawEvent[]): { events: StreamEvent[]; lastWhole: RawEvent | undefined } {
@@ -211,9 +222,9 @@ export function createWatcher(options: WatcherOptions): Watcher {
   }
 
   /** A start is over when the newest history has been read again, or takes too long. */
-  function isRefilled(batch: RawBatch, isOpening: boolean): boolean {
+  function isRefilled(batch: RawBatch): boolean {
     if (refillFrom === undefined || performance.now() - startedAt > refillMilliseconds) return true;
-    return (!isOpening && batch.events.length === 0) || (head !== undefined && head >= refillUntil);
+    return (!batch.isOpening && batch.events.length === 0) || (head !== undefined && head >= refillUntil);
   }
 
   /** That a stream opens shows no health yet: one that opens and then always fails must be retried ever more slowly. */
@@ -251,9 +262,9 @@ export function createWatcher(options: WatcherOptions): Watcher {
       mayBeginAtTime = false;
     } else if (recovery === "new-epoch") {
       resume.forget();
-      options.bookmarks.forgetAll();
       refillFrom = undefined;
       lost = true;
+      bookmarks.forgetAll();
       mayBeginAtTime = true;
     } else if (recovery === "shrink") {
       batchSize = Math.max(smallestBatch, Math.floor(batchSize / 2));
@@ -267,7 +278,8 @@ export function createWatcher(options: WatcherOptions): Watcher {
   async function beginRefill(): Promise<void> {
     const now = await currentTime();
     const from = new Timestamp({ t: timeOf(now).seconds - refillSeconds, i: 1 });
-    refillFrom = (await unlessAborted(options.oplog.beginsAfter(from), stopping.signal)) ?? from;
+    const first = database.support.isMongodb ? await unlessAborted(oplog.firstEntry(), stopping.signal) : undefined;
+    refillFrom = first?.greaterThan(from) ? first : from;
     refillUntil = formatPosition({ ...timeOf(now), ordinal: ordinals.before, tag: database.tag });
     startedAt = performance.now();
   }
@@ -290,7 +302,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
         // A connection that breaks at this moment is no reason not to start.
         await untilDone(beginRefill, {
           signal: timeout,
-          mayPass: (error) => recoveryFrom(error) === "resume",
+          mayPass: (error) => recoveryFromRead(error) === "resume",
           failed: (error) => log.warn({ err: error }, "the database's time not read yet"),
         });
         const opening = new Promise<void>((resolve, reject) => {
