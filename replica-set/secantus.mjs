@@ -102,12 +102,12 @@ export async function startSecantus(options) {
 }
 
 /**
- * The flags that every server gets: heartbeats keep the resume tokens of quiet streams young, and the oplog holds a day
- * or a million entries instead of the defaults, an hour or a hundred thousand.
+ * The flags that every server gets: heartbeats keep the resume tokens of quiet streams young, and the oplog holds a day instead
+ * of an hour, but no more entries than are read in some seconds: it reads all of them to find the place of a time.
  */
 export const baseFlags = [
   ...["--noop-heartbeat-seconds", "10"],
-  ...["--oplog-max-entries", "1000000"],
+  ...["--oplog-max-entries", "200000"],
   ...["--oplog-retention-seconds", "86400"],
 ];
 
