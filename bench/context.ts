@@ -93,10 +93,12 @@ export function createContext(
       const folder = mkdtempSync(join(tmpdir(), "tailgate-bench-"));
       // In reverse at the end: clients before servers, and the database last.
       const endings: (() => Promise<void>)[] = [];
+      const over = new AbortController();
       try {
         const turn = createTurn({ side: rest.selfCheck ? "floor" : side, uri, folder, endings, profile: rest.profile });
-        return await Promise.race([measure(turn), whenAborted(signal)]);
+        return await Promise.race([measure(turn), whenAborted(signal, over.signal)]);
       } finally {
+        over.abort();
         for (const ending of endings.reverse()) {
           await ending().catch((error: Error) => rest.progress(`at the end of the turn: ${error.message}`));
         }
@@ -106,8 +108,11 @@ export function createContext(
   };
 }
 
-function whenAborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }));
+/** @param over - after which nobody waits for it any more */
+function whenAborted(signal: AbortSignal, over: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true, signal: over });
+  });
 }
 
 function createTurn(options: {
