@@ -55,6 +55,9 @@ describe("a document that is larger than what may wait for a connection", () => 
     await client.close();
     await items().updateOne({ _id: 1 }, { $set: { n: 1 } });
     await items().updateOne({ _id: 1 }, { $set: { n: 2 } });
+    // Both are to be missed: two that come while it reads nothing would be too much.
+    const { insertedId } = await database.db.collection("ticks").insertOne({});
+    await witness.until(({ data }) => (data as { id?: unknown }).id === insertedId.toHexString());
     client = await open();
     client.socket.send(JSON.stringify({ type: "subscribe", id: 1, interface: "items", since, view }));
     await stall(client);

@@ -6,6 +6,7 @@ import { formatPosition, ordinals, timeOfPosition } from "../../src/position.js"
 import { Bookmarks } from "../../src/watcher/bookmarks.js";
 import { type StreamEvent, timeOf } from "../../src/watcher/change.js";
 import { HistoryLostError } from "../../src/watcher/failure.js";
+import { LookUpError } from "../../src/watcher/look-up.js";
 import { createOplog } from "../../src/watcher/oplog.js";
 import { createPast, type ReadPast } from "../../src/watcher/past.js";
 import { failCommand } from "../support/failpoint.js";
@@ -115,6 +116,17 @@ describe("the past", () => {
     const error = await idsSince(lost, 2, mongodb);
     expect(error).to.be.an.instanceOf(HistoryLostError);
     expect((error as HistoryLostError).oldest > lost).to.equal(true);
+  }).timeout(30_000);
+
+  it("is not taken for whole where the oplog's beginning can't be told for a while", async () => {
+    await items().insertOne({ _id: 1 });
+    const lost = await now();
+    await roll("items");
+    await items().insertOne({ _id: 2 });
+    const maxTimeMsExpired = 50;
+    await failCommand(spec.client, { times: 1 }, { failCommands: ["find"], errorCode: maxTimeMsExpired });
+    expect(await idsSince(lost, 2)).to.be.an.instanceOf(LookUpError);
+    expect(await idsSince(lost, 2)).to.be.an.instanceOf(HistoryLostError);
   }).timeout(30_000);
 
   describe("after a bookmark", () => {

@@ -10,6 +10,8 @@ export interface Mark {
   /** All events beyond it come after the token, and no other. */
   readonly place: Place;
   readonly token: ResumeToken;
+  /** Whether the stream ended there: one that begins before it does so again. */
+  readonly isEnd?: boolean;
 }
 
 /**
@@ -36,7 +38,7 @@ export class Bookmarks {
     this.#marks.push(mark);
     this.#eventsSince = 0;
     this.#markedAt = performance.now();
-    if (this.#marks.length > most) this.#marks = this.#marks.filter((_, index) => index % 2 === 0);
+    if (this.#marks.length > most) this.#marks = this.#marks.filter(({ isEnd }, index) => isEnd || index % 2 === 0);
   }
 
   /** @returns the last mark that is not beyond a place, or undefined where none is known */

@@ -1,20 +1,24 @@
-import type { MongoClient, Timestamp } from "mongodb";
+import { type MongoClient, MongoServerError, type Timestamp } from "mongodb";
+import { isUnauthorized } from "../database.js";
 import type { Logger } from "../log.js";
 import { parsePosition } from "../position.js";
 import { sleep, unlessAborted } from "../retry.js";
 import { once, type Service } from "../service.js";
 import { timeOf } from "./change.js";
-import { recoveryFromRead } from "./failure.js";
+import { LookUpError } from "./look-up.js";
 
 const intervalMilliseconds = 15_000;
 /** SecantusDB reads its whole oplog for an answer, and lets nobody else in meanwhile: it is asked the more seldom. */
 const intervalPerAnswer = 100;
 const longestInterval = 5 * 60_000;
 
+/** IllegalOperation, CommandNotFound, InvalidNamespace, CommandNotSupported and NotImplemented: a server without such an oplog. */
+const unknownCodes = new Set([20, 59, 73, 115, 238]);
+
 export interface Oplog extends Service {
   /**
    * @returns the time of the first entry, which is overwritten next, or undefined where the oplog may not be read
-   * @throws the driver's errors of what may pass
+   * @throws LookUpError with the driver's other errors
    */
   firstEntry(): Promise<Timestamp | undefined>;
   /**
@@ -36,24 +40,27 @@ export function createOplog({ client, log }: { client: MongoClient; log: Logger 
 
   async function ask(): Promise<Timestamp | undefined> {
     const askedAt = performance.now();
-    const oplog = client.db("local").collection<{ ts: Timestamp }>("oplog.rs");
-    const first = await oplog.findOne({}, { sort: { $natural: 1 }, projection: { ts: 1 }, maxTimeMS: 5_000 });
-    firstSeconds = first === null ? undefined : timeOf(first.ts).seconds;
-    const interval = intervalPerAnswer * (performance.now() - askedAt);
-    askAgainAt = performance.now() + Math.min(longestInterval, Math.max(intervalMilliseconds, interval));
-    return first?.ts;
+    try {
+      const oplog = client.db("local").collection<{ ts: Timestamp }>("oplog.rs");
+      const first = await oplog.findOne({}, { sort: { $natural: 1 }, projection: { ts: 1 }, maxTimeMS: 5_000 });
+      firstSeconds = first === null ? undefined : timeOf(first.ts).seconds;
+      return first?.ts;
+    } finally {
+      const now = performance.now();
+      askAgainAt = now + Math.min(longestInterval, intervalPerAnswer * (now - askedAt));
+    }
   }
 
   async function look(): Promise<void> {
     do {
       try {
-        if (performance.now() >= askAgainAt) await unlessAborted(ask(), stopping.signal);
+        await unlessAborted(ask(), stopping.signal);
       } catch (error) {
         // Not allowed to read it, or away: the figure is then left out, and `doctor` tells what privilege it takes.
         log.debug({ err: error }, "oplog not read");
         firstSeconds = undefined;
       }
-    } while (await sleep(intervalMilliseconds, stopping.signal));
+    } while (await sleep(Math.max(intervalMilliseconds, askAgainAt - performance.now()), stopping.signal));
   }
 
   return {
@@ -62,8 +69,8 @@ export function createOplog({ client, log }: { client: MongoClient; log: Logger 
       try {
         return await ask();
       } catch (error) {
-        if (recoveryFromRead(error) === "resume") throw error;
-        return undefined;
+        if (isUnauthorized(error) || isUnknownThere(error)) return undefined;
+        throw new LookUpError(error);
       }
     },
     headroomSeconds(head) {
@@ -78,4 +85,8 @@ export function createOplog({ client, log }: { client: MongoClient; log: Logger 
       await running;
     }),
   };
+}
+
+function isUnknownThere(error: unknown): boolean {
+  return error instanceof MongoServerError && unknownCodes.has(Number(error.code));
 }

@@ -1,13 +1,13 @@
 import { Timestamp } from "mongodb";
 import type { Database } from "../database.js";
-import { type Position, parsePosition } from "../position.js";
+import { ordinals, type Position, parsePosition } from "../position.js";
 import type { Bookmarks, Mark } from "./bookmarks.js";
-import { changeOf, type StreamEvent } from "./change.js";
+import { changeOf, type StreamEvent, timeOf } from "./change.js";
 import { HistoryLostError, isTokenRefused } from "./failure.js";
 import { createAssembler } from "./fragments.js";
 import { lookUp, updatesToLookUp } from "./look-up.js";
 import type { Oplog } from "./oplog.js";
-import { createPositions } from "./positions.js";
+import { createPositions, isBefore } from "./positions.js";
 import type { RawEvent } from "./raw-event.js";
 import { normalSilenceMilliseconds, optionsOf, pipelineOf, readBatches } from "./stream.js";
 
@@ -50,10 +50,14 @@ export function createPast(options: {
    * @param refusal - the server's, of a place before that
    * @throws HistoryLostError where the oplog begins later; the refusal where it may not be read
    */
-  async function checkThatOplogReachesBackTo(time: Timestamp, refusal: unknown): Promise<void> {
+  async function checkThatOplogReachesBackTo(place: Position, refusal: unknown): Promise<void> {
     const first = await oplog.firstEntry();
     if (first === undefined && refusal !== undefined) throw refusal;
-    if (first === undefined || first.lessThanOrEqual(time)) return;
+    if (first === undefined) return;
+    const { seconds, increment } = timeOf(first);
+    // Of several events at the very first time some may be gone already.
+    const isOfThatTime = seconds === place.seconds && increment === place.increment;
+    if (isOfThatTime ? place.ordinal === ordinals.before : isBefore({ seconds, increment, ordinal: 0 }, place)) return;
     throw new HistoryLostError(first);
   }
 
@@ -83,14 +87,14 @@ export function createPast(options: {
       signal: options.signal,
       undecodable,
     });
-    // Beyond a mark of an earlier time there is first what the place counts already, and what was before it.
-    let isReached = mark === undefined || isAmongThem;
+    // First there is what was before the place: beyond a mark, or, where a transaction's time is older than its place, beyond a time.
+    let isReached = isAmongThem;
     // Every server refuses to open a stream at a token that it has lost. At a time MongoDB's own does so, others begin with what
     // they have. (A stream that is open and overtaken by what is overwritten is refused by MongoDB's own only.)
     let isWhole = mark !== undefined || database.support.isMongodb;
     for await (const batch of batches) {
       // Not before the stream is open: what it begins with could be overwritten in between.
-      if (!isWhole) await checkThatOplogReachesBackTo(at, refusal);
+      if (!isWhole) await checkThatOplogReachesBackTo(from, refusal);
       isWhole = true;
       const events: StreamEvent[] = [];
       let lastWhole: RawEvent | undefined;
@@ -112,7 +116,6 @@ export function createPast(options: {
   return async function* (position, options) {
     const from = parsePosition(position);
     if (from === undefined) throw new TypeError(`no position: ${position}`);
-    const at = new Timestamp({ t: from.seconds, i: from.increment });
     const mark = bookmarks.before(from);
     let isOpen = false;
     try {
@@ -124,7 +127,7 @@ export function createPast(options: {
       if (isOpen || !isTokenRefused(error)) throw error;
       // The refusal of a time does not say where the oplog begins, which serves those who were away for less long.
       if (mark === undefined) {
-        await checkThatOplogReachesBackTo(at, error);
+        await checkThatOplogReachesBackTo(from, error);
         throw error;
       }
       bookmarks.forget(mark);

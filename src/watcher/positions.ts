@@ -83,7 +83,7 @@ export function createPositions(database: { readonly tag: string; readonly suppo
       // The time of an opening's token is true of MongoDB only: SecantusDB's is that of the opening, whatever it has yet to read.
       const isTrue = database.support.isMongodb || !batch.isOpening;
       const time = isTrue ? timeOfToken(batch.token) : undefined;
-      tokenBefore = token;
+      if (isTrue) tokenBefore = token;
       if (time !== undefined) token = { ...time, ordinal: ordinals.before };
       const slack = database.support.isMongodb ? 0 : idleSlackSeconds;
       const idle: Place | undefined = time && {

@@ -7,7 +7,7 @@ import { formatPosition, ordinals } from "../position.js";
 import { createBackoff, sleep, turnOfTheEventLoop, unlessAborted, untilDone } from "../retry.js";
 import { once, type Service } from "../service.js";
 import type { Bookmarks } from "./bookmarks.js";
-import { changeOf, type StreamEvent, timeOf } from "./change.js";
+import { changeOf, type StreamEvent, timeOf, timeOfToken } from "./change.js";
 import { HistoryLostError, isTokenRefused, type Recovery, recoveryFrom, recoveryFromRead } from "./failure.js";
 import { createAssembler } from "./fragments.js";
 import { lookUp, updatesToLookUp } from "./look-up.js";
@@ -153,7 +153,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     if (database.support.isMongodb) return;
     const first = await unlessAborted(oplog.firstEntry(), stopping.signal);
     if (first?.greaterThan(time)) {
-      if (hasDispatched) throw new HistoryLostError(first);
+      if (hasDispatched && !lost) throw new HistoryLostError(first);
       position.begin(timeOf(first), 0);
     } else if (token !== undefined) {
       bookmarks.add({ place: { ...timeOf(time), ordinal: ordinals.before }, token });
@@ -199,7 +199,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     if (last.seconds !== settled.seconds || last.increment !== settled.increment) return;
     // A stream that begins before the end of the database ends there, too.
     const isEnd = last.operationType === "invalidate";
-    if (bookmarks.passed(events) || isEnd) bookmarks.add({ place: settled, token: last.token });
+    if (bookmarks.passed(events) || isEnd) bookmarks.add({ place: settled, token: last.token, isEnd });
   }
 
   function translate(raw: readonly RawEvent[]): { events: StreamEvent[]; lastWhole: RawEvent | undefined } {
@@ -224,7 +224,11 @@ export function createWatcher(options: WatcherOptions): Watcher {
   /** A start is over when the newest history has been read again, or takes too long. */
   function isRefilled(batch: RawBatch): boolean {
     if (refillFrom === undefined || performance.now() - startedAt > refillMilliseconds) return true;
-    return (!batch.isOpening && batch.events.length === 0) || (head !== undefined && head >= refillUntil);
+    if (head !== undefined && head >= refillUntil) return true;
+    // SecantusDB sends an empty batch also where there is more to read, and says by its token how far that has come.
+    const time = database.support.isMongodb ? undefined : timeOfToken(batch.token);
+    const isBehind = time !== undefined && formatPosition({ ...time, ordinal: 0, tag: database.tag }) < refillUntil;
+    return !batch.isOpening && batch.events.length === 0 && !isBehind;
   }
 
   /** That a stream opens shows no health yet: one that opens and then always fails must be retried ever more slowly. */
@@ -278,10 +282,20 @@ export function createWatcher(options: WatcherOptions): Watcher {
   async function beginRefill(): Promise<void> {
     const now = await currentTime();
     const from = new Timestamp({ t: timeOf(now).seconds - refillSeconds, i: 1 });
-    const first = database.support.isMongodb ? await unlessAborted(oplog.firstEntry(), stopping.signal) : undefined;
+    const first = database.support.isMongodb ? await firstEntryIfKnown() : undefined;
     refillFrom = first?.greaterThan(from) ? first : from;
     refillUntil = formatPosition({ ...timeOf(now), ordinal: ordinals.before, tag: database.tag });
     startedAt = performance.now();
+  }
+
+  /** MongoDB's own server says by itself where its oplog is shorter than that. */
+  async function firstEntryIfKnown(): Promise<Timestamp | undefined> {
+    try {
+      return await unlessAborted(oplog.firstEntry(), stopping.signal);
+    } catch (error) {
+      if (stopping.signal.aborted || recoveryFrom(error) === "resume") throw error;
+      return undefined;
+    }
   }
 
   return {
@@ -302,7 +316,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
         // A connection that breaks at this moment is no reason not to start.
         await untilDone(beginRefill, {
           signal: timeout,
-          mayPass: (error) => recoveryFromRead(error) === "resume",
+          mayPass: (error) => recoveryFrom(error) === "resume" || recoveryFromRead(error) === "resume",
           failed: (error) => log.warn({ err: error }, "the database's time not read yet"),
         });
         const opening = new Promise<void>((resolve, reject) => {
