@@ -47,12 +47,14 @@ export function createOplog({ client, log }: { client: MongoClient; log: Logger 
       return first?.ts;
     } finally {
       const now = performance.now();
-      askAgainAt = now + Math.min(longestInterval, intervalPerAnswer * (now - askedAt));
+      const interval = Math.min(longestInterval, intervalPerAnswer * (now - askedAt));
+      askAgainAt = now + Math.max(intervalMilliseconds, interval);
     }
   }
 
   async function look(): Promise<void> {
-    do {
+    // The start of the watcher may have asked just before.
+    while (await sleep(Math.max(0, askAgainAt - performance.now()), stopping.signal)) {
       try {
         await unlessAborted(ask(), stopping.signal);
       } catch (error) {
@@ -60,7 +62,7 @@ export function createOplog({ client, log }: { client: MongoClient; log: Logger 
         log.debug({ err: error }, "oplog not read");
         firstSeconds = undefined;
       }
-    } while (await sleep(Math.max(intervalMilliseconds, askAgainAt - performance.now()), stopping.signal));
+    }
   }
 
   return {

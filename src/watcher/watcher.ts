@@ -316,7 +316,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
         // A connection that breaks at this moment is no reason not to start.
         await untilDone(beginRefill, {
           signal: timeout,
-          mayPass: (error) => recoveryFrom(error) === "resume" || recoveryFromRead(error) === "resume",
+          mayPass: (error) => recoveryFromRead(error) === "resume",
           failed: (error) => log.warn({ err: error }, "the database's time not read yet"),
         });
         const opening = new Promise<void>((resolve, reject) => {
