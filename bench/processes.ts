@@ -1,8 +1,8 @@
 import { type ChildProcess, fork, spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { freePort } from "../spec/support/port.js";
 import { type Call, caller, type Methods } from "./rpc.js";
 
 export interface Started<M extends Methods> {
@@ -156,14 +156,6 @@ export async function metric(port: number, series: string): Promise<number> {
   const response = await fetch(`http://127.0.0.1:${port}/metrics`, { signal: AbortSignal.timeout(30_000) });
   const line = (await response.text()).split("\n").find((each) => each.startsWith(`${series} `));
   return Number(line?.slice(series.length + 1));
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 async function isReady(port: number): Promise<boolean> {

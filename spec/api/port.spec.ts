@@ -4,6 +4,7 @@ import { expect } from "chai";
 import type { SessionRequest } from "../../src/config/settings.js";
 import { connectClient } from "../support/client.js";
 import { startTestGateway } from "../support/gateway.js";
+import { freePort } from "../support/port.js";
 import { freshDatabase, type SpecDatabase } from "../support/server.js";
 import { problemOf } from "./support.js";
 
@@ -69,11 +70,3 @@ describe("the API on a port of its own", () => {
     await gateway.stop();
   });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}

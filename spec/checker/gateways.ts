@@ -80,8 +80,9 @@ export class GatewayProcess {
       }
       this.#errors += command.errors();
       if (outcome !== unreachable && !wasCutOff(command.errors())) {
-        findings.add("crash", this.name, `did not start: ${outcome} ${command.errors().slice(-2_000)}`);
-        throw new Error(`${this.name} did not start`);
+        const why = `did not start: ${outcome} ${command.errors().slice(-2_000)}`;
+        findings.add("crash", this.name, why);
+        throw new Error(`${this.name} ${why}`);
       }
       await sleep(200);
     }

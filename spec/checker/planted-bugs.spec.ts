@@ -78,16 +78,21 @@ async function runWith(bug: PlantedBug): Promise<Outcome> {
     await copyWith(bug, root);
     const { scenario, seconds, finds } = bug;
     let outcome: Outcome | undefined;
+    let failure: unknown;
     for (let attempt = 0; attempt < attempts; attempt++) {
       const server = await startOwnServer();
       try {
         outcome = await runChecker({ seed: seed + attempt, scenario, seconds, server, root, until: finds });
+      } catch (error) {
+        // Such as a gateway that did not start, with the bug or without it: that is looked for where nothing is planted.
+        failure = error;
       } finally {
         await server.dispose();
       }
       if (finds.some((kind) => outcome?.findings.kinds.has(kind))) break;
     }
-    return outcome as Outcome;
+    if (outcome === undefined) throw failure;
+    return outcome;
   } finally {
     await rm(root, { recursive: true, force: true });
   }

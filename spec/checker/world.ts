@@ -1,11 +1,10 @@
-import { once } from "node:events";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Db, MongoClient } from "mongodb";
 import { signed } from "../auth/issuer.js";
 import { failCommand } from "../support/failpoint.js";
 import { temporaryFiles } from "../support/gateway.js";
+import { freePort } from "../support/port.js";
 import { startProxy, type Proxy as TcpProxy } from "../support/proxy.js";
 import { freshDatabase, type OwnServer } from "../support/server.js";
 import { type CollectionName, collections, hasImages, type Stamped } from "./documents.js";
@@ -64,7 +63,17 @@ export class World {
     const database = await freshDatabase(options.server);
     const world = new World(options, database.client);
     world.#dispose.push(database.dispose);
-    for (const name of collections) await world.#createCollection(name);
+    try {
+      await world.#start(options);
+    } catch (error) {
+      await world.dispose();
+      throw error;
+    }
+    return world;
+  }
+
+  async #start(options: WorldOptions): Promise<void> {
+    for (const name of collections) await this.#createCollection(name);
     const files = await temporaryFiles({
       "tailgate.config.json": JSON.stringify({
         interfaces: interfaceSettings(),
@@ -72,20 +81,19 @@ export class World {
         limits: { messagesPerMinute: 1_000_000, connectionsPerUser: 10_000, bufferedMegabytes: 1 },
       }),
     });
-    world.#dispose.push(files.dispose);
+    this.#dispose.push(files.dispose);
     for (let index = 0; index < options.scenario.gateways; index++) {
       const proxy = await startProxy({ port: options.server.port });
-      world.proxies.push(proxy);
-      world.#dispose.push(proxy.close);
+      this.proxies.push(proxy);
+      this.#dispose.push(proxy.close);
       const environment = {
-        MONGODB_URI: `mongodb://127.0.0.1:${proxy.port}/${database.db.databaseName}?directConnection=true`,
+        MONGODB_URI: `mongodb://127.0.0.1:${proxy.port}/${this.db.databaseName}?directConnection=true`,
         TAILGATE_CONFIG: join(files.folder, "tailgate.config.json"),
       };
       const { findings, root } = options;
-      world.gateways.push(new GatewayProcess(`gateway ${index}`, await freePort(), { environment, root, findings }));
+      this.gateways.push(new GatewayProcess(`gateway ${index}`, await freePort(), { environment, root, findings }));
     }
-    await Promise.all(world.gateways.map((gateway) => gateway.start()));
-    return world;
+    await Promise.all(this.gateways.map((gateway) => gateway.start()));
   }
 
   /** A token with the user's claims. */
@@ -170,13 +178,4 @@ export class World {
       }
     }
   }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const address = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
 }

@@ -1,7 +1,7 @@
 import { once } from "node:events";
-import { type AddressInfo, createServer } from "node:net";
 import { expect } from "chai";
 import { runCommand, startTestGateway, type TestCommand, type TestGateway } from "../support/gateway.js";
+import { freePort } from "../support/port.js";
 import { freshDatabase, type SpecDatabase } from "../support/server.js";
 
 describe("tailgate tail", () => {
@@ -142,14 +142,6 @@ describe("tailgate tail", () => {
     await command.line(/"after the restart"/);
   }).timeout(60_000);
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 async function seenTwice(command: TestCommand, pattern: RegExp): Promise<void> {
   const twice = new RegExp(`(${pattern.source}[^]*){2}`);

@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -10,6 +9,7 @@ import { expect } from "chai";
 import { ensureSecantus } from "../../replica-set/secantus.mjs";
 import { eventually } from "../support/eventually.js";
 import { runCommand, type TestCommand, temporaryFiles } from "../support/gateway.js";
+import { freePort } from "../support/port.js";
 import { freshDatabase, type OwnServer, type SpecDatabase, startOwnServer } from "../support/server.js";
 
 /** Kills of the gateway; of the database a quarter of them, two at least. */
@@ -201,12 +201,3 @@ describe("a client in another language", () => {
     }
   }).timeout(60_000 + 15_000 * kills);
 });
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const address = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
-}

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Db, MongoClient } from "mongodb";
 import { type SecantusServer, startSecantus } from "../../replica-set/secantus.mjs";
+import { freePort } from "./port.js";
 
 /** A database server of a spec's own, to be killed, stalled or rolled. */
 export interface OwnServer extends SecantusServer {
@@ -15,7 +16,8 @@ const flags = ["--enable-test-commands", "--noop-heartbeat-seconds", "2"];
 
 export async function startOwnServer(more: readonly string[] = []): Promise<OwnServer> {
   const folder = await mkdtemp(join(tmpdir(), "tailgate-spec-"));
-  const server = await startSecantus({ storagePath: join(folder, "data"), flags: [...flags, ...more] });
+  const port = await freePort();
+  const server = await startSecantus({ storagePath: join(folder, "data"), port, flags: [...flags, ...more] });
   // Its members are live: a spread would freeze the process id of before a restart.
   return Object.assign(Object.create(server) as SecantusServer, {
     async dispose() {
