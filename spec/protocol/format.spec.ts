@@ -85,8 +85,10 @@ describe("PROTOCOL.md, without loss", () => {
     const _id = Long.fromNumber(7);
     await collection().insertOne({ _id, ...everything } as unknown as Document);
     await collection().updateOne({ _id } as object, { $set: { int: Long.fromNumber(4) } });
+    // SecantusDB may show an update as the document was later, even as removed.
+    const [inserted, updated] = await ejson.take(2);
     await collection().deleteOne({ _id } as object);
-    const [inserted, updated, removed] = await ejson.take(3);
+    const [removed] = await ejson.take(1);
     expect(inserted).to.include.keys("interface", "operation", "data");
     expect(storedOf(inserted?.data)).to.equal(hexOf({ id: _id, ...everything }));
     expect(storedOf(updated?.data)).to.equal(hexOf({ id: _id, ...everything, int: Long.fromNumber(4) }));
@@ -129,13 +131,15 @@ describe("PROTOCOL.md, without loss", () => {
     expect(storedOf(updated?.data)).to.equal(hexOf({ id: _id, ...everything, int: Long.fromNumber(3) }));
     await client.close();
     await collection().updateOne({ _id } as object, { $set: { double: new Int32(3) } });
+    await rig.settle();
     await collection().deleteOne({ _id } as object);
     await rig.settle();
     const again = await joined({ since: updated?.position, view: ready?.view });
     expect(again.messages.map(({ type }) => type)).to.deep.equal(["welcome", "ready"]);
-    const [first, second] = changes(await again.client.quiet());
-    expect(((first?.data ?? {}) as Document).double).to.deep.equal({ $numberInt: "3" });
-    expect([second?.operation, second?.data]).to.deep.equal(["delete", [{ $numberLong: "7" }]]);
+    const missed = changes(await again.client.quiet());
+    expect(((missed[0]?.data ?? {}) as Document).double).to.deep.equal({ $numberInt: "3" });
+    const removed = missed.filter(({ operation }) => operation === "delete").flatMap(({ data }) => data as unknown[]);
+    expect(removed).to.deep.include({ $numberLong: "7" });
   });
 
   it("S27: a format is a part of what a view is, and json is what is meant without one", async () => {
