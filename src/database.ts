@@ -72,6 +72,15 @@ export interface Database extends Service {
   readonly serverVersion: string;
   /** Eight hexadecimal digits of the database's identity; see `position.ts`. */
   readonly tag: string;
+  /** Whether the driver knows of a server that answers. */
+  readonly isReachable: boolean;
+  /**
+   * Looks again which database it is: one may have been put in the other's place while there was no connection.
+   *
+   * @returns whether it is another one than before; `tag` is the new one's then
+   * @throws the driver's errors
+   */
+  isReplaced(): Promise<boolean>;
 }
 
 /**
@@ -84,6 +93,10 @@ export function createDatabase(options: { uri: string; log: Logger; startTimeout
   let support: Support = supportOf({});
   let serverVersion = "";
   let tag = "00000000";
+  let isReachable = true;
+  client.on("topologyDescriptionChanged", ({ newDescription }) => {
+    isReachable = [...newDescription.servers.values()].some(({ type }) => type !== "Unknown");
+  });
   return {
     name: "database",
     client,
@@ -96,6 +109,14 @@ export function createDatabase(options: { uri: string; log: Logger; startTimeout
     },
     get tag() {
       return tag;
+    },
+    get isReachable() {
+      return isReachable;
+    },
+    async isReplaced() {
+      const before = tag;
+      tag = await identify(client, db);
+      return tag !== before;
     },
     async start(signal) {
       await reach(client, options, signal, async () => {

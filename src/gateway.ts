@@ -128,7 +128,8 @@ export async function startGateway(
   });
   const readiness = (): string[] => {
     if (stopping) return ["the gateway is stopping"];
-    return watcher.trouble === undefined ? [] : [watcher.trouble];
+    const away = database.isReachable ? undefined : "the database is not reachable";
+    return [away, watcher.trouble].filter((reason) => reason !== undefined);
   };
   const { authenticate, verifyToken } = createAuthenticator(settings.auth, { http, log });
   const peerHeader = "tailgate-peer";

@@ -28,6 +28,16 @@ export class HistoryLostError extends Error {
   }
 }
 
+/** The stream was another database's: whatever it stood at says nothing of this one. */
+export class DatabaseReplacedError extends Error {
+  readonly code = "database-replaced";
+
+  constructor() {
+    super("there is another database in the place of the one that was followed");
+    this.name = "DatabaseReplacedError";
+  }
+}
+
 const cursorNotFound = 43;
 const timeCodes = new Set([50 /* MaxTimeMSExpired */, 262 /* ExceededTimeLimit */]);
 
@@ -44,7 +54,7 @@ const bsonObjectTooLarge = 10334;
 export function recoveryFrom(error: unknown): Recovery {
   if (error instanceof SilentStreamError) return "shrink";
   if (error instanceof StreamEndedError) return "resume";
-  if (error instanceof HistoryLostError) return "new-epoch";
+  if (error instanceof HistoryLostError || error instanceof DatabaseReplacedError) return "new-epoch";
   if (error instanceof LookUpError) return recoveryFromRead(error.cause);
   if (error instanceof MongoServerError) {
     const code = Number(error.code);

@@ -8,9 +8,16 @@ import { createBackoff, sleep, turnOfTheEventLoop, unlessAborted, untilDone } fr
 import { once, type Service } from "../service.js";
 import type { Bookmarks } from "./bookmarks.js";
 import { changeOf, type StreamEvent, timeOf, timeOfToken } from "./change.js";
-import { HistoryLostError, isTokenRefused, type Recovery, recoveryFrom, recoveryFromRead } from "./failure.js";
+import {
+  DatabaseReplacedError,
+  HistoryLostError,
+  isTokenRefused,
+  type Recovery,
+  recoveryFrom,
+  recoveryFromRead,
+} from "./failure.js";
 import { createAssembler } from "./fragments.js";
-import { lookUp, updatesToLookUp } from "./look-up.js";
+import { LookUpError, lookUp, updatesToLookUp } from "./look-up.js";
 import type { Oplog } from "./oplog.js";
 import { createPatience } from "./patience.js";
 import { createPositions } from "./positions.js";
@@ -113,6 +120,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   async function follow(opened: () => void): Promise<void> {
     const openedWith = batchSize;
     assemble.reset();
+    if (hasDispatched) await throwIfReplaced();
     const from = await resumePoint();
     for await (const batch of readBatches(db, pipelineOf(options.collections, database.support), {
       stream: { ...optionsOf(database.support), ...from, batchSize },
@@ -132,6 +140,14 @@ export function createWatcher(options: WatcherOptions): Watcher {
       // The size is that of the opening: to have larger ones again, the stream is reopened where it stands.
       if (batchSize >= openedWith * 8 && !assemble.incomplete && resume.token !== undefined) return;
     }
+  }
+
+  /** Not every server refuses the token of another one's stream, and its clients would hear of nothing for a while, or of what never was. */
+  async function throwIfReplaced(): Promise<void> {
+    const isReplaced = database.isReplaced().catch((error: unknown) => {
+      throw new LookUpError(error);
+    });
+    if (await unlessAborted(isReplaced, stopping.signal)) throw new DatabaseReplacedError();
   }
 
   /**
