@@ -88,6 +88,8 @@ describe("PROTOCOL.md, changes and positions", () => {
     const pong = positionOf((await client.untilType("pong")).at(-1));
     await client.close();
     await set(1, { n: 6 });
+    // So that it is missed, and does not come as the first that is live.
+    await rig.settle();
     const back = await rig.live();
     await back.next();
     const wanted = { id: 1, interface: "items", filter: { group: "a" }, since: pong, view };
@@ -105,6 +107,34 @@ describe("PROTOCOL.md, changes and positions", () => {
     const [first, second] = await client.take(2);
     expect((first?.previous as string) <= positionOf(ready)).to.equal(true);
     expect(second?.previous).to.equal(positionOf(first));
+  });
+
+  it("S18: previous is that also after what was said while nobody followed the view", async () => {
+    const about = { interface: "items", filter: { group: "a" } };
+    const { view } = (await client.subscribe({ id: 1, ...about })).at(-1) as Message;
+    await set(1, { n: 11 });
+    const [told] = await client.take(1);
+    await client.close();
+    for (const n of [12, 13]) {
+      await set(1, { n });
+      await rig.settle();
+    }
+    const back = await rig.live();
+    await back.next();
+    await back.subscribe({ id: 1, ...about, since: positionOf(told), view });
+    const missed = await back.take(2);
+    await set(1, { n: 14 });
+    const [next] = await back.take(1);
+    expect([...missed, next].map((message) => message?.previous)).to.deep.equal([told, ...missed].map(positionOf));
+    await back.close();
+    await set(1, { n: 15 });
+    await rig.settle();
+    const fresh = await rig.live();
+    await fresh.next();
+    const ready = (await fresh.subscribe({ id: 1, ...about })).at(-1);
+    await set(1, { n: 16 });
+    const [first] = await fresh.take(1);
+    expect((first?.previous as string) >= positionOf(ready)).to.equal(true);
   });
 
   it("S19: reset says why, after ready too, and rows and ready follow by themselves", async () => {

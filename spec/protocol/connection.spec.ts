@@ -71,6 +71,12 @@ describe("PROTOCOL.md, both modes", () => {
     expect(client.socket.extensions).to.equal("");
     const [, isBinary] = (await Promise.all([once(client.socket, "message"), client.send({ type: "ping" })]))[0];
     expect(isBinary).to.equal(false);
+    client.socket.send(Buffer.from('{"type":"ping"}'), { binary: true });
+    expect(await closed(client)).to.equal(4400);
+    const plain = await rig.plain();
+    plain.socket.send(Buffer.from("x"), { binary: true });
+    await rig.items().insertOne({ _id: 50, group: "a", n: 1 });
+    expect(await plain.next()).to.include({ operation: "insert" });
   });
 
   it("C6: a token goes in the header or in the cookie, and in the query only where that is set", async () => {

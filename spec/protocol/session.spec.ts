@@ -1,5 +1,6 @@
 import { expect } from "chai";
 import { inSeconds } from "../auth/issuer.js";
+import { startTestGateway } from "../support/gateway.js";
 import { bearer, type LiveClient, type ProtocolRig, startRig, tokenOf } from "./support.js";
 
 describe("PROTOCOL.md, a connection with subscriptions", () => {
@@ -179,6 +180,23 @@ describe("PROTOCOL.md, a connection with subscriptions", () => {
     ]);
     await rig.items().insertOne({ _id: 1, group: "a", n: 1 });
     expect(await client.next()).to.include({ operation: "insert" });
+  });
+
+  it("S8: a rule of the application's that throws is an error of that subscription alone", async () => {
+    const broken = (): boolean => {
+      throw new Error("a fault of the application's");
+    };
+    const gateway = await startTestGateway({
+      mongo: rig.database.uri,
+      interfaces: { items: { read: true }, broken: { collection: "blind", read: broken } },
+    });
+    const client = await rig.live({ url: gateway.websocketUrl });
+    await client.subscribe({ id: 1, interface: "items" });
+    client.send({ type: "subscribe", id: 2, interface: "broken" });
+    expect(await client.next()).to.include({ type: "error", id: 2, status: 500, code: "internal" });
+    await rig.items().insertOne({ _id: 1, group: "a", n: 1 });
+    expect(await client.next()).to.include({ operation: "insert" });
+    await gateway.stop();
   });
 
   it("S8: more subscriptions than the limit are refused, and those that are there go on", async () => {

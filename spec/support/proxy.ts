@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { Transform } from "node:stream";
 
 export interface Proxy {
   readonly port: number;
@@ -17,12 +18,12 @@ export interface Proxy {
 /**
  * A TCP proxy that stands between a client and a server and fails as networks do.
  *
- * @param tap.sent - is shown what clients send
- * @param tap.answered - gets what the server answers, and gives what clients are to get instead
+ * @param tap.sent - is shown what clients send, and may hold it back for a while
+ * @param tap.answered - gets what the server answers, and gives what clients are to get instead, perhaps later
  */
 export async function startProxy(
   target: { host?: string; port: number },
-  tap: { sent?: (chunk: Buffer) => void; answered?: (chunk: Buffer) => Buffer } = {},
+  tap: { sent?: (chunk: Buffer) => unknown; answered?: (chunk: Buffer) => Buffer | Promise<Buffer> } = {},
 ): Promise<Proxy> {
   const pairs = new Set<readonly [Socket, Socket]>();
   let dark = false;
@@ -39,10 +40,14 @@ export async function startProxy(
     far.on("error", end).on("close", end);
     if (dark) return;
     const { sent, answered } = tap;
-    if (sent !== undefined) near.on("data", sent);
-    near.pipe(far);
+    const tapped = (see: (chunk: Buffer) => unknown) =>
+      new Transform({
+        transform: (chunk, _encoding, done) => void Promise.resolve(see(chunk)).then((seen) => done(null, seen)),
+      });
+    if (sent === undefined) near.pipe(far);
+    else near.pipe(tapped((chunk) => Promise.resolve(sent(chunk)).then(() => chunk))).pipe(far);
     if (answered === undefined) far.pipe(near);
-    else far.on("data", (chunk) => near.write(answered(chunk)));
+    else far.pipe(tapped(answered)).pipe(near);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -60,8 +65,8 @@ export async function startProxy(
     blackhole() {
       dark = true;
       for (const [near, far] of pairs) {
-        near.unpipe(far);
-        far.unpipe(near);
+        near.unpipe();
+        far.unpipe();
         near.pause();
         far.pause();
       }

@@ -69,6 +69,13 @@ export interface Dispatcher extends Service, Sink {
    */
   hold(settings: InterfaceSettings, filter: Filter | undefined, representation: Representation): View;
   release(view: View): void;
+  /**
+   * Waits, where look-ups saw more than the stream has brought, until it has.
+   *
+   * @param since - where somebody comes from, which has been reached
+   * @returns false where it can't be told what they hold of the view
+   */
+  hasSettled(view: View, since: string): Promise<boolean>;
   /** What of the interface the user may read: all, nothing, or what matches a filter. */
   readRule(settings: InterfaceSettings, user: User | null): ResolvedRule;
 }
@@ -141,6 +148,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   function change(event: Change): void {
     traffic.countChange(event);
+    if (event.seenAhead !== undefined) views.sawAhead(event);
     try {
       for (const view of views.touchedBy(event)) {
         if (view.holders > 0) apply(view, event);
@@ -309,6 +317,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     },
     hold: (settings, filter, representation) => hold(views.of(settings, filter, representation, head ?? "")),
     release,
+    hasSettled: (view, since) => views.hasSettled(view, since),
     dispatch(name, operation, data) {
       if (!interfaces.has(name)) throw unknownInterface(name);
       const told = checked(operation, data);

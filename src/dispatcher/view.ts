@@ -70,6 +70,8 @@ export class View {
   holders = 0;
   /** Where its last message stood, or where it was made. */
   lastPosition: string;
+  /** Something changed while nobody followed it. */
+  #wasIdle = false;
   /**
    * Ids, encoded, of the documents that a filtered view shows. Kept only where the server keeps no pre-images, for then
    * nothing else tells whether a document was shown before a change.
@@ -119,7 +121,19 @@ export class View {
 
   /** Takes note of a change while nobody follows the view: there is nothing to encode. */
   pass(change: Change): void {
+    this.#wasIdle = true;
     if (this.shown !== undefined) this.#remember(change, change.after !== undefined && this.matches(change.after));
+  }
+
+  /**
+   * Somebody begins to follow it. Where nobody did, what it said last is what they were told last.
+   *
+   * @param position - where they stand
+   */
+  beginAt(position: string): void {
+    if (!this.#wasIdle || this.liveConnections > 0) return;
+    this.#wasIdle = false;
+    if (position > this.lastPosition) this.lastPosition = position;
   }
 
   /** @returns the id of the change's document as the view's audience is told of it */

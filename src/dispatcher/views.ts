@@ -7,7 +7,7 @@ import type { Change } from "../watcher/change.js";
 import { idKey } from "./id-key.js";
 import type { ViewReader } from "./reader.js";
 import type { Representation } from "./representation.js";
-import { View, viewId } from "./view.js";
+import { touchesFilter, View, viewId } from "./view.js";
 import { ViewIndex } from "./view-index.js";
 
 /** Changes that may wait for a view that is being prepared; more than that and its audience starts again. */
@@ -49,6 +49,8 @@ export class Views {
   readonly #blind = new Set<string>();
   /** Those who wait for the head to reach a time. */
   readonly #behind = new Set<{ readonly time: string; readonly reached: () => void }>();
+  /** Updates whose document was looked up at a time that the stream has not reached. */
+  readonly #ahead = new Set<Change>();
   readonly #options: ViewsOptions;
 
   constructor(options: ViewsOptions) {
@@ -86,10 +88,34 @@ export class Views {
     return this.#indexes.get(change.collection)?.touchedBy(change) ?? [];
   }
 
+  /** The update's document was looked up, and may be a later one. */
+  sawAhead(change: Change): void {
+    this.#ahead.add(change);
+  }
+
+  /**
+   * Another gateway may have looked a document up earlier than this one, and have told who comes from there of a state that was none
+   * here. What ended it is known when the stream has reached what was looked up.
+   *
+   * @param since - where somebody comes from, which has been reached
+   * @returns false where it can't be told what they hold
+   */
+  async hasSettled(view: View, since: string): Promise<boolean> {
+    if (view.shown === undefined) return true;
+    let time = "";
+    for (const change of this.#ahead) {
+      if (change.collection !== view.collection || change.position > since || !touchesFilter(change, view.filter))
+        continue;
+      if ((change.seenAhead ?? "") > time) time = change.seenAhead ?? "";
+    }
+    return time === "" || this.#reaches(time);
+  }
+
   /** The head has moved. */
   moved(head: string): void {
-    if (this.#behind.size === 0) return;
+    if (this.#behind.size === 0 && this.#ahead.size === 0) return;
     const time = timeOfPosition(head);
+    for (const change of this.#ahead) if ((change.seenAhead ?? "") <= time) this.#ahead.delete(change);
     for (const waiting of this.#behind) {
       if (waiting.time > time) continue;
       this.#behind.delete(waiting);
@@ -136,21 +162,27 @@ export class Views {
 
   /** @returns the ids of the documents that it shows, once the stream has reached what they are of */
   async #idsOf(view: View, filter: Filter): Promise<readonly unknown[]> {
-    const { reader, head, signal } = this.#options;
+    const { reader, head } = this.#options;
     const { ids, newest } = await reader.idsOf(view.collection, filter, head());
-    if (newest <= timeOfPosition(head())) return ids;
+    if (newest > timeOfPosition(head()) && !(await this.#reaches(newest))) {
+      throw new Error("the change stream is behind what was read");
+    }
+    return ids;
+  }
+
+  /** @returns whether the stream reaches the time, before it takes too long */
+  async #reaches(time: string): Promise<boolean> {
     const ending = new AbortController();
-    const isLate = await new Promise<boolean>((resolve) => {
-      const waiting = { time: newest, reached: () => resolve(false) };
+    const isReached = await new Promise<boolean>((resolve) => {
+      const waiting = { time, reached: () => resolve(true) };
       this.#behind.add(waiting);
-      void sleep(behindMilliseconds, AbortSignal.any([signal, ending.signal])).then(() => {
+      void sleep(behindMilliseconds, AbortSignal.any([this.#options.signal, ending.signal])).then(() => {
         this.#behind.delete(waiting);
-        resolve(true);
+        resolve(false);
       });
     });
     ending.abort();
-    if (isLate) throw new Error("the change stream is behind what was read");
-    return ids;
+    return isReached;
   }
 
   #beginPreparation(view: View, filter: Filter): void {

@@ -141,12 +141,15 @@ export function createSockets(options: SocketsOptions): Sockets {
       // While it was waiting to open, what it waited for may have been reset.
       if (connection.views.some((view) => view.isVoid)) end(socket, closeCodes.reset, "reset: fetch again");
     },
-    message(socket, message) {
+    message(socket, message, isBinary) {
       const { connection } = socket.getUserData();
       if (message.byteLength > payloadBytes) end(socket, closeCodes.tooBig, `a message over ${payloadBytes} bytes`);
       else if (!mayStillSend(connection, settings.limits.messagesPerMinute)) {
         end(socket, closeCodes.tooMany, `more than ${settings.limits.messagesPerMinute} messages a minute`);
-      } else if (connection.mode === "live") live.receive(socket, message);
+      } else if (connection.mode === "live") {
+        if (isBinary) end(socket, closeCodes.malformed, "a message is a text frame");
+        else live.receive(socket, message);
+      }
     },
     // A large message that is sent in this very handler, and does not leave whole, would stay: uWebSockets asks the system to be
     // told when there is room, and then takes that back as it leaves the handler.

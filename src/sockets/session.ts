@@ -167,8 +167,8 @@ export class Session implements Subscriber {
       }
       this.#begin(message, message);
     } catch (error) {
-      if (!(error instanceof RequestError)) throw error;
-      this.#sendError(id, error);
+      if (!(error instanceof RequestError)) this.options.log.error({ err: error }, "subscription failed");
+      this.#sendError(id, error instanceof RequestError ? error : internalError(error));
     }
   }
 

@@ -115,6 +115,7 @@ export class Subscription {
     const position = parsePosition(since);
     if (position === undefined || !(await this.#reached(since))) return "unknown-position";
     if (position.tag !== parsePosition(dispatcher.head ?? "")?.tag) return "unknown-position";
+    if (!(await dispatcher.hasSettled(this.view, since))) return "membership-unknown";
     const { replays } = dispatcher;
     let replay = replays.of(this.view, since);
     try {
@@ -145,7 +146,9 @@ export class Subscription {
   }
 
   #followFromNow(): void {
-    this.#sendReady(this.#options.dispatcher.head ?? "", false);
+    const { head = "" } = this.#options.dispatcher;
+    this.#sendReady(head, false);
+    this.view.beginAt(head);
     this.#attach();
   }
 
@@ -231,7 +234,9 @@ export class Subscription {
       if (replay.failure !== undefined) return replay.failure;
       next = this.#sendFrames(replay.frames, next, next === first ? from : undefined);
       if (next === replay.frames.length && hasAll) {
-        this.#closeGap(next === first ? from : (replay.frames[next - 1]?.position ?? from));
+        const position = next === first ? from : (replay.frames[next - 1]?.position ?? from);
+        this.view.beginAt(position);
+        this.#closeGap(position);
         // The others first: this one has all.
         end(!replay.isOfRowsAlone);
         if (!this.#hasEnded) this.#attach();

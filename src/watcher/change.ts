@@ -1,6 +1,7 @@
 import { Binary, BSON, type Document, Timestamp } from "mongodb";
 import { decodeDocument } from "../database.js";
 import type { Operation } from "../message.js";
+import { timeOfPosition } from "../position.js";
 import { documentAt, type RawEvent } from "./raw-event.js";
 
 /** What an event takes in memory beyond its bytes, roughly. */
@@ -18,6 +19,7 @@ export class Change {
   readonly #event: RawEvent;
   /** The document after an update, where it had to be looked up. */
   #lookedUp: Uint8Array | undefined;
+  #seenAt: string | undefined;
   #id: unknown;
   #before: Document | undefined;
   #after: Document | undefined;
@@ -95,9 +97,18 @@ export class Change {
     return this.operation === "update" && !this.hasAfter;
   }
 
-  /** @param document - as it is now, in BSON; undefined where it is gone already */
-  lookedUp(document: Uint8Array | undefined): void {
+  /**
+   * @param document - as it is now, in BSON; undefined where it is gone already
+   * @param seenAt - the time of that, as the beginning of a position
+   */
+  lookedUp(document: Uint8Array | undefined, seenAt?: string): void {
     this.#lookedUp = document;
+    this.#seenAt = seenAt;
+  }
+
+  /** When the document was looked up, where that may be later than the change, as the beginning of a position. */
+  get seenAhead(): string | undefined {
+    return this.#seenAt !== undefined && this.#seenAt > timeOfPosition(this.position) ? this.#seenAt : undefined;
   }
 
   /** Lets go of what was decoded: it can be had again. */

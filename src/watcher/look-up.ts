@@ -1,7 +1,11 @@
 import { BSON, type Document, type Timestamp } from "mongodb";
 import type { Database } from "../database.js";
-import type { Change, StreamEvent } from "./change.js";
+import { formatPosition, ordinals, timeOfPosition } from "../position.js";
+import { type Change, type StreamEvent, timeOf } from "./change.js";
 import { idKeyOf, inItsOrder, isDocumentKey } from "./raw-event.js";
+
+/** What a position has beside its time. */
+const ofNone = { ordinal: ordinals.before, tag: "" };
 
 /** The documents of updates could not be read: the batch has to be had again. */
 export class LookUpError extends Error {
@@ -66,7 +70,9 @@ export async function lookUp(
       })
       .toArray();
     const documents = new Map((found as unknown as Uint8Array[]).map((bytes) => [idKeyOf(bytes), bytes]));
-    for (const change of changes) change.lookedUp(documents.get(idKeyOf(change.documentKey)));
+    const { operationTime } = session;
+    const seenAt = operationTime && timeOfPosition(formatPosition({ ...timeOf(operationTime), ...ofNone }));
+    for (const change of changes) change.lookedUp(documents.get(idKeyOf(change.documentKey)), seenAt);
   }
 
   try {
