@@ -179,6 +179,46 @@ describe("writes by the API", () => {
     );
   });
 
+  it("keeps each number in the type that Extended JSON gives it", async () => {
+    const numbers = {
+      int: { $numberInt: "5" },
+      long: { $numberLong: "5" },
+      longest: { $numberLong: "-9223372036854775808" },
+      double: { $numberDouble: "3.0" },
+      large: { $numberDouble: "1e30" },
+      decimal: { $numberDecimal: "1.50" },
+    };
+    const deep = { ...numbers, list: [numbers.long, [numbers.double], { deep: numbers.int }] };
+    const plain = { whole: 3, beyond: 2_147_483_648, half: 0.5 };
+    const added = await send("POST", "things", { id: "typed", ...numbers, deep, ...plain });
+    expect(added.outcome).to.equal("201");
+    const got = await send("GET", "things/typed");
+    expect([added.body, added.headers.get("etag")]).to.deep.equal([got.body, got.headers.get("etag")]);
+    const large = { $numberDouble: "1e+30" };
+    const { body } = await send("GET", "things/typed?format=ejson");
+    expect({ ...body, large, deep: { ...(body.deep as object), large } }).to.deep.equal({
+      id: "typed",
+      ...numbers,
+      large,
+      deep: { ...deep, large },
+      whole: { $numberInt: "3" },
+      beyond: { $numberDouble: "2147483648.0" },
+      half: { $numberDouble: "0.5" },
+    });
+    // A function that shows a document gets plain numbers, as it does for every document that is read.
+    expect((await send("POST", "made", { id: "typed too", n: numbers.long })).body).to.deep.equal({
+      id: "typed too",
+      double: 10,
+    });
+    expect(await stored("made", "typed too")).to.deep.include({ n: BSON.Long.fromNumber(5) });
+    const patched = await send("PATCH", "things/typed", { int: numbers.double, half: numbers.long });
+    expect(patched.outcome).to.equal("200");
+    expect((await send("GET", "things/typed?format=ejson")).body).to.deep.include({
+      int: numbers.double,
+      half: numbers.long,
+    });
+  });
+
   it("is visible on the stream at its position", async () => {
     const plain = await connectClient(`${gateway.websocketUrl}?interfaces=things`);
     const subscriber = await subscribe(gateway.websocketUrl, { interface: "things" });

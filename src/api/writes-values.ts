@@ -28,6 +28,14 @@ export const mergePatchSchema = z.record(z.string(), z.unknown()).meta({
   examples: [{ state: "running", due: null }],
 });
 
+/** A document to insert. */
+export interface NewDocument {
+  /** With each number in the type that the body gave it. */
+  readonly stored: Document;
+  /** The same as the driver would read it, for rules and for what is answered. */
+  readonly seen: Document;
+}
+
 /** Characters of an id, so that its address is within what a request's head may hold. */
 const maxIdLength = 512;
 
@@ -36,10 +44,10 @@ const maxIdLength = 512;
  *
  * @param body - as it was parsed: JSON or Extended JSON
  * @param allowed - the paths that may be written, or undefined for every one
- * @returns the document to insert, as a reader would see it; its `_id` is the given `id`, or a new ObjectId
+ * @returns the document to insert; its `_id` is the given `id`, or a new ObjectId
  * @throws RequestError 400 `bad-json`, `bad-id`, `bad-value` or `path-not-writable`
  */
-export function readDocument(body: unknown, allowed: readonly string[] | undefined): Document {
+export function readDocument(body: unknown, allowed: readonly string[] | undefined): NewDocument {
   const document: Document = { _id: undefined };
   for (const [key, value] of membersOf(body, newDocumentSchema)) {
     if (key === "id") document._id = readId(value);
@@ -49,8 +57,8 @@ export function readDocument(body: unknown, allowed: readonly string[] | undefin
     }
   }
   document._id ??= new ObjectId();
-  // Numbers get the types that the database gives them, so that rules judge what will be stored.
-  return BSON.deserialize(BSON.serialize(document), decoding);
+  // What the driver reads has lost the types of its numbers: sent back, 3.0 and an int64 of 3 would become int32.
+  return { stored: document, seen: BSON.deserialize(BSON.serialize(document), decoding) };
 }
 
 /**
