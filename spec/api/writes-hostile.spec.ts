@@ -58,6 +58,9 @@ const badIds = [
   '{"$numberDecimal":"1"}',
   '{"$minKey":1}',
   "1e300",
+  '{"$numberDouble":"1e300"}',
+  '{"$numberDouble":"NaN"}',
+  "1152921504606846976",
 ];
 
 describe("hostile writes (hazards 37, 37a and 38)", () => {

@@ -160,6 +160,10 @@ describe("writes by the API", () => {
     for (const [given, address, kept] of [
       [{ $uuid: uuid }, uuid, new UUID(uuid)],
       [12.5, "12.5", 12.5],
+      [{ $numberDouble: "7.0" }, "7", 7],
+      [{ $numberLong: "8" }, "8", 8],
+      [{ $numberLong: "1152921504606846976" }, "1152921504606846976", BSON.Long.fromString("1152921504606846976")],
+      [{ $numberLong: "-9223372036854775808" }, "-9223372036854775808", BSON.Long.MIN_VALUE],
       ["with/slash and ünïcode?#", encodeURIComponent("with/slash and ünïcode?#"), "with/slash and ünïcode?#"],
       [
         { $date: "2026-01-31T12:00:00Z" },
@@ -217,6 +221,32 @@ describe("writes by the API", () => {
       int: numbers.double,
       half: numbers.long,
     });
+  });
+
+  it("finds ids that are int64 beyond what a double tells apart", async () => {
+    const texts = ["9007199254740992", "9007199254740993", "1152921504606846976", "9223372036854775807"];
+    const all = [...texts, ...texts.map((text) => `-${text}`), "-9223372036854775808"];
+    for (const [n, text] of all.entries()) {
+      await database.db.collection<Document>("things").insertOne({ _id: BSON.Long.fromString(text), n } as Document);
+    }
+    for (const [n, text] of all.entries()) {
+      const { outcome, body, headers } = await send("GET", `things/${text}`);
+      expect([outcome, String(body.id), body.n]).to.deep.equal(["200", text, n]);
+      const ifMatch = { "if-match": headers.get("etag") ?? "" };
+      const changed = await send("PATCH", `things/${text}`, { n: -n - 1 }, ifMatch);
+      expect([changed.outcome, String(changed.body.id), changed.body.n]).to.deep.equal(["200", text, -n - 1]);
+    }
+    // No neighbour is meant, nor what does not fit into 64 bits.
+    for (const text of [
+      ...["9007199254740994", "1152921504606847000", "01152921504606846976", "-0", "--9007199254740993"],
+      ...["9223372036854775808", "-9223372036854775809", "18446744073709551616", "9".repeat(400)],
+    ]) {
+      expect((await send("DELETE", `things/${text}`)).outcome, text).to.equal("404 not-found");
+    }
+    for (const text of all) {
+      expect((await send("DELETE", `things/${text}`)).outcome, text).to.equal("204");
+      expect((await send("GET", `things/${text}`)).outcome, text).to.equal("404 not-found");
+    }
   });
 
   it("is visible on the stream at its position", async () => {

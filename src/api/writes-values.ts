@@ -16,7 +16,12 @@ export const mergePatchType = "application/merge-patch+json";
 
 /** The body of `POST /api/{interface}`. Which fields may be in it is each interface's own matter. */
 export const newDocumentSchema = z
-  .looseObject({ id: z.unknown().describe("a text, number, ObjectId, UUID or date; left out, it is given").optional() })
+  .looseObject({
+    id: z
+      .unknown()
+      .describe("a text, number (no Decimal128), ObjectId, UUID or date; left out, it is given")
+      .optional(),
+  })
   .meta({
     description: "JSON or Extended JSON",
     examples: [{ state: "waiting", due: { $date: "2026-01-31T12:00:00Z" } }],
@@ -157,7 +162,7 @@ function readScalar(value: unknown, path: string): unknown {
 
 /** Ids have to be such that the address of the document can be written, and finds it. */
 function readId(value: unknown): unknown {
-  const right = "an id is a text, a number, an ObjectId, a UUID or a date.";
+  const right = "an id is a text, a number (no Decimal128), an ObjectId, a UUID or a date.";
   if (Array.isArray(value) || value === null || (isPlainObject(value) && !isExtended(value))) throw badId(right);
   const id = readScalar(value, "id");
   if (typeof id === "string") {
@@ -165,9 +170,9 @@ function readId(value: unknown): unknown {
     if (id.length > maxIdLength) throw badId(`a text has ${maxIdLength} characters at most.`);
     return id;
   }
-  if (typeof id === "number" && /^-?\d{1,16}(?:\.\d{1,16})?$/.test(String(id))) return id;
-  if (id instanceof BSON.Int32) return id;
-  if (id instanceof BSON.Long && Number.isSafeInteger(id.toNumber())) return id;
+  const double: unknown = id instanceof BSON.Double ? id.value : id;
+  if (typeof double === "number" && /^-?\d{1,16}(?:\.\d{1,16})?$/.test(String(double))) return id;
+  if (id instanceof BSON.Int32 || id instanceof BSON.Long) return id;
   if (id instanceof Date && /^\d{4}-/.test(id.toISOString())) return id;
   if (id instanceof ObjectId || id instanceof BSON.UUID) return id;
   throw badId(right);
