@@ -35,6 +35,8 @@ const refused: readonly (readonly [body: string, code: string])[] = [
   // Numbers and text that could not be stored as they are.
   ['{"a":1e999}', "bad-value"],
   ['{"a":12345678901234567890}', "bad-value"],
+  ['{"a":1e30}', "bad-value"],
+  ['{"a":-9007199254740992}', "bad-value"],
   ['{"a":"\\ud800"}', "bad-value"],
   // What is no document.
   ["[]", "bad-json"],
