@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { BSON, type Document, Long, ObjectId, UUID } from "mongodb";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
 import { freshDatabase, type SpecDatabase } from "../support/server.js";
-import { getPage, refusalOf } from "./support.js";
+import { getPage, type ListPage, refusalOf } from "./support.js";
 
 const objectId = new ObjectId("5f1a2b3c4d5e6f7a8b9c0d1e");
 const uuid = new UUID("0b5f7a52-54fd-4c5e-9f0e-3a7c1d2e4f60");
@@ -136,6 +136,9 @@ describe("the API of interfaces", () => {
   it("refuses parameters that are unknown or repeated", async () => {
     expect(await refusalOf(await fetch(`${url}/api/jobs?skip=1`))).to.equal("400 unknown-parameter");
     expect(await refusalOf(await fetch(`${url}/api/jobs?limit=1&limit=2`))).to.equal("400 repeated-parameter");
+    const init = { method: "POST", headers: { "content-type": "application/json" }, body: '{"limit":1,"limit":2}' };
+    const page = (await (await fetch(`${url}/api/jobs/query`, init)).json()) as ListPage;
+    expect(page.data, "of the members of a body the last counts").to.have.length(2);
     expect(await refusalOf(await fetch(`${url}/api/jobs/a?fields=state`))).to.equal("400 unknown-parameter");
     expect(await refusalOf(await fetch(`${url}/api/jobs?filter={`))).to.equal("400 bad-filter");
   });

@@ -49,6 +49,8 @@ describe("the description of the API", () => {
         "get /openapi.json",
         "get /asyncapi.json",
         "post /api/tasks",
+        "get /api/tasks",
+        "post /api/tasks/query",
         "get /api/tasks/{id}",
         "delete /api/tasks/{id}",
         "get /api/{interface}",
@@ -82,6 +84,35 @@ describe("the description of the API", () => {
         .fromJSONSchema(resolved as Parameters<typeof z.fromJSONSchema>[0])
         .safeParse(await response.json());
       expect(checked.error?.issues, path).to.equal(undefined);
+    }
+  });
+
+  it("describes the list of tasks, as it is answered to both ways of asking", async () => {
+    const send = (path: string, body: object) =>
+      fetch(`${gateway.url}/api/${path}`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(body),
+      });
+    expect((await send("tasks", { name: "copy", input: {} })).status).to.equal(202);
+    const { get } = description.paths["/api/tasks"] ?? {};
+    const { post } = description.paths["/api/tasks/query"] ?? {};
+    const names = get?.parameters?.map((each) => (each as { name: string }).name);
+    expect(names).to.deep.equal(["filter", "sort", "fields", "limit", "cursor", "format"]);
+    for (const [operation, response] of [
+      [get, await fetch(`${gateway.url}/api/tasks`)],
+      [get, await fetch(`${gateway.url}/api/tasks?fields=state&limit=1`)],
+      [post, await send("tasks/query", { fields: ["name"] })],
+    ] as const) {
+      expect(response.status).to.equal(200);
+      const answer = operation?.responses[200] as { content: Record<string, { schema: object }> } | undefined;
+      const described = answer?.content["application/json"]?.schema;
+      const schema = z.fromJSONSchema(described as Parameters<typeof z.fromJSONSchema>[0]);
+      const page = (await response.json()) as { data: object[] };
+      expect(page.data).to.have.length(1);
+      expect(schema.safeParse(page).error?.issues, response.url).to.equal(undefined);
+      // It says more of the rows than that they have an id.
+      expect(schema.safeParse({ ...page, data: [{ id: "a", state: "asleep" }] }).success).to.equal(false);
     }
   });
 

@@ -58,6 +58,23 @@ describe("the API on a port of its own", () => {
     expect(await fetch(`${direct}/livez`).catch(() => "refused")).to.equal("refused");
   });
 
+  it("answers pipelined requests in turn, which end a connection to the public one", async () => {
+    const port = await freePort();
+    const gateway = await start(port);
+    const requests = ["", "Connection: close\r\n"].map((more) => `GET /api/jobs HTTP/1.1\r\nHost: a\r\n${more}\r\n`);
+    const answersOf = async (to: number): Promise<string> => {
+      const socket = connect(to, "127.0.0.1").setEncoding("utf8");
+      socket.write(requests.join(""));
+      return (await socket.toArray()).join("");
+    };
+    try {
+      expect((await answersOf(port)).match(/HTTP\/1\.1 200/g)).to.have.length(2);
+      expect(await answersOf(gateway.gateway.port)).to.equal("");
+    } finally {
+      await gateway.stop();
+    }
+  });
+
   it("ends the start where the port is in use, and leaves nothing running", async () => {
     const other = createServer().listen(0, "127.0.0.1");
     await once(other, "listening");

@@ -35,6 +35,8 @@ const refused: readonly (readonly [body: string, code: string])[] = [
   // Numbers and text that could not be stored as they are.
   ['{"a":1e999}', "bad-value"],
   ['{"a":12345678901234567890}', "bad-value"],
+  ['{"a":1e30}', "bad-value"],
+  ['{"a":-9007199254740992}', "bad-value"],
   ['{"a":"\\ud800"}', "bad-value"],
   // What is no document.
   ["[]", "bad-json"],
@@ -58,6 +60,9 @@ const badIds = [
   '{"$numberDecimal":"1"}',
   '{"$minKey":1}',
   "1e300",
+  '{"$numberDouble":"1e300"}',
+  '{"$numberDouble":"NaN"}',
+  "1152921504606846976",
 ];
 
 describe("hostile writes (hazards 37, 37a and 38)", () => {

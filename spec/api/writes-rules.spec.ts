@@ -38,6 +38,7 @@ describe("the write rule", () => {
           read: true,
           write: (user: User | null) => (user === null ? false : user.sub === "ann" ? true : { owner: user.sub }),
         },
+        counted: { collection: "notes", read: { n: { $gte: 2 } }, write: { n: { $in: [1, 2, 3], $type: "number" } } },
         tight: { collection: "notes", read: true, write: own, fields: ["text"] },
       },
       tasks: [
@@ -77,6 +78,17 @@ describe("the write rule", () => {
     expect((await stranger("POST", "board", { text: "x" })).outcome).to.equal("403 not-allowed");
     expect((await stranger("POST", "coded", { text: "x" })).outcome).to.equal("403 not-allowed");
     expect(await notes().countDocuments()).to.equal(3);
+  });
+
+  it("judges a number by its value, whatever its type", async () => {
+    for (const type of ["$numberInt", "$numberLong", "$numberDouble", "$numberDecimal"]) {
+      const added = await ann("POST", "counted", { n: { [type]: "3" } });
+      expect([added.outcome, Object.keys(added.body)], type).to.deep.equal(["201", ["id", "n"]]);
+      const hidden = await ann("POST", "counted", { n: { [type]: "1" } });
+      expect([hidden.outcome, Object.keys(hidden.body)], type).to.deep.equal(["201", ["id"]]);
+      expect((await ann("POST", "counted", { n: { [type]: "4" } })).outcome, type).to.equal("403 not-allowed");
+    }
+    expect((await ann("POST", "counted", { n: "3" })).outcome).to.equal("403 not-allowed");
   });
 
   it("makes a document that it keeps from a user one that is not there: 404, word for word", async () => {

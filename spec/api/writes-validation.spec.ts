@@ -59,6 +59,18 @@ describe("the validator of a collection", () => {
     expect((await send("GET", "parts/p")).body).to.deep.equal({ id: "p", name: "a", size: { width: 3 } });
   });
 
+  it("is asked of a number as the type that Extended JSON gives it", async () => {
+    for (const [type, outcome] of [
+      ["$numberInt", "201"],
+      ["$numberLong", "422 validation-failed"],
+      ["$numberDouble", "422 validation-failed"],
+    ] as const) {
+      const added = await send("POST", "parts", { name: "a", size: { width: { [type]: "3" } } });
+      expect(added.outcome, type).to.equal(outcome);
+      if (added.status !== 201) expect(added.body).to.have.nested.property("errors[0].path", "size.width");
+    }
+  });
+
   it("names no field that the interface does not show, and no value", async () => {
     const parts = database.db.collection<Document>("parts");
     await parts.insertOne({ _id: "s", name: "a", size: { width: 3 }, secret: "canary" } as unknown as Document, {

@@ -160,6 +160,10 @@ describe("writes by the API", () => {
     for (const [given, address, kept] of [
       [{ $uuid: uuid }, uuid, new UUID(uuid)],
       [12.5, "12.5", 12.5],
+      [{ $numberDouble: "7.0" }, "7", 7],
+      [{ $numberLong: "8" }, "8", 8],
+      [{ $numberLong: "1152921504606846976" }, "1152921504606846976", BSON.Long.fromString("1152921504606846976")],
+      [{ $numberLong: "-9223372036854775808" }, "-9223372036854775808", BSON.Long.MIN_VALUE],
       ["with/slash and ünïcode?#", encodeURIComponent("with/slash and ünïcode?#"), "with/slash and ünïcode?#"],
       [
         { $date: "2026-01-31T12:00:00Z" },
@@ -177,6 +181,72 @@ describe("writes by the API", () => {
     expect(await stored("things", new ObjectId(id)), "of two that look the same, the text was meant").not.to.equal(
       null,
     );
+  });
+
+  it("keeps each number in the type that Extended JSON gives it", async () => {
+    const numbers = {
+      int: { $numberInt: "5" },
+      long: { $numberLong: "5" },
+      longest: { $numberLong: "-9223372036854775808" },
+      double: { $numberDouble: "3.0" },
+      large: { $numberDouble: "1e30" },
+      decimal: { $numberDecimal: "1.50" },
+    };
+    const deep = { ...numbers, list: [numbers.long, [numbers.double], { deep: numbers.int }] };
+    const plain = { whole: 3, beyond: 2_147_483_648, half: 0.5 };
+    const added = await send("POST", "things", { id: "typed", ...numbers, deep, ...plain });
+    expect(added.outcome).to.equal("201");
+    const got = await send("GET", "things/typed");
+    expect([added.body, added.headers.get("etag")]).to.deep.equal([got.body, got.headers.get("etag")]);
+    const large = { $numberDouble: "1e+30" };
+    const { body } = await send("GET", "things/typed?format=ejson");
+    expect({ ...body, large, deep: { ...(body.deep as object), large } }).to.deep.equal({
+      id: "typed",
+      ...numbers,
+      large,
+      deep: { ...deep, large },
+      whole: { $numberInt: "3" },
+      beyond: { $numberDouble: "2147483648.0" },
+      half: { $numberDouble: "0.5" },
+    });
+    // A function that shows a document gets plain numbers, as it does for every document that is read.
+    expect((await send("POST", "made", { id: "typed too", n: numbers.long })).body).to.deep.equal({
+      id: "typed too",
+      double: 10,
+    });
+    expect(await stored("made", "typed too")).to.deep.include({ n: BSON.Long.fromNumber(5) });
+    const patched = await send("PATCH", "things/typed", { int: numbers.double, half: numbers.long });
+    expect(patched.outcome).to.equal("200");
+    expect((await send("GET", "things/typed?format=ejson")).body).to.deep.include({
+      int: numbers.double,
+      half: numbers.long,
+    });
+  });
+
+  it("finds ids that are int64 beyond what a double tells apart", async () => {
+    const texts = ["9007199254740992", "9007199254740993", "1152921504606846976", "9223372036854775807"];
+    const all = [...texts, ...texts.map((text) => `-${text}`), "-9223372036854775808"];
+    for (const [n, text] of all.entries()) {
+      await database.db.collection<Document>("things").insertOne({ _id: BSON.Long.fromString(text), n } as Document);
+    }
+    for (const [n, text] of all.entries()) {
+      const { outcome, body, headers } = await send("GET", `things/${text}`);
+      expect([outcome, String(body.id), body.n]).to.deep.equal(["200", text, n]);
+      const ifMatch = { "if-match": headers.get("etag") ?? "" };
+      const changed = await send("PATCH", `things/${text}`, { n: -n - 1 }, ifMatch);
+      expect([changed.outcome, String(changed.body.id), changed.body.n]).to.deep.equal(["200", text, -n - 1]);
+    }
+    // No neighbour is meant, nor what does not fit into 64 bits.
+    for (const text of [
+      ...["9007199254740994", "1152921504606847000", "01152921504606846976", "-0", "--9007199254740993"],
+      ...["9223372036854775808", "-9223372036854775809", "18446744073709551616", "9".repeat(400)],
+    ]) {
+      expect((await send("DELETE", `things/${text}`)).outcome, text).to.equal("404 not-found");
+    }
+    for (const text of all) {
+      expect((await send("DELETE", `things/${text}`)).outcome, text).to.equal("204");
+      expect((await send("GET", `things/${text}`)).outcome, text).to.equal("404 not-found");
+    }
   });
 
   it("is visible on the stream at its position", async () => {

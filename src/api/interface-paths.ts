@@ -19,14 +19,11 @@ const representationSchema = z
   .looseObject({ id: z.unknown().describe("the document's `_id`") })
   .describe("the part of a document that clients see");
 
-const pageSchema = z.strictObject({
-  data: z.array(representationSchema),
-  next: z.string().nullable().describe("`cursor` of the next page, null on the last"),
-  position: z
-    .string()
-    .nullable()
-    .describe("a place in the database's history that every row is at least as new as; null before the stream is open"),
-});
+const next = z.string().nullable().describe("`cursor` of the next page, null on the last");
+const place = z
+  .string()
+  .nullable()
+  .describe("a place in the database's history that every row is at least as new as; null before the stream is open");
 
 const interfaceParameter = pathParameter("interface", "its public name, as configured");
 
@@ -44,14 +41,40 @@ const invalid = problemAnswer("what the collection's own validator refuses", val
 const changedSince = problemAnswer("`If-Match` names another state than the document's");
 const hiddenOrAbsent = problemAnswer("it is not there, or not there for the user");
 
+/**
+ * A list, asked for in the URL and with a body.
+ *
+ * @param summary - of the first
+ * @param row - of which any member but `id` may be left out, by `fields`
+ * @param parameters - of the path
+ */
+export function listOperations(
+  summary: string,
+  row: z.ZodType,
+  parameters: readonly object[],
+): { readonly get: object; readonly query: object } {
+  const answers = {
+    200: jsonAnswer("a page", jsonSchema(z.strictObject({ data: z.array(row), next, position: place }))),
+  };
+  return {
+    get: operation(summary, answers, {
+      ...security,
+      parameters: [...parameters, ...queryParameters(listParametersSchema)],
+    }),
+    query: operation("The same with a body, for filters too long for a URL", answers, {
+      ...security,
+      parameters,
+      requestBody: jsonRequestBody(listBodySchema),
+    }),
+  };
+}
+
+const list = listOperations("Documents of an interface, page by page", representationSchema, [interfaceParameter]);
+
 /** What `/openapi.json` says of the interfaces' routes. */
 export const interfacePaths: ApiPaths = {
   "/api/{interface}": {
-    get: operation(
-      "Documents of an interface, page by page",
-      { 200: jsonAnswer("a page", jsonSchema(pageSchema)) },
-      { ...security, parameters: [interfaceParameter, ...queryParameters(listParametersSchema)] },
-    ),
+    get: list.get,
     post: operation(
       "Adds a document",
       {
@@ -66,13 +89,7 @@ export const interfacePaths: ApiPaths = {
       { ...security, parameters: [interfaceParameter], requestBody: jsonRequestBody(newDocumentSchema) },
     ),
   },
-  "/api/{interface}/query": {
-    post: operation(
-      "The same with a body, for filters too long for a URL",
-      { 200: jsonAnswer("a page", jsonSchema(pageSchema)) },
-      { ...security, parameters: [interfaceParameter], requestBody: jsonRequestBody(listBodySchema) },
-    ),
-  },
+  "/api/{interface}/query": { post: list.query },
   "/api/{interface}/{id}": {
     get: operation(
       "One document",

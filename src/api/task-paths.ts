@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { taskStates } from "../tasks/document.js";
 import { itemParametersSchema } from "./format.js";
+import { listOperations } from "./interface-paths.js";
 import {
   type ApiPaths,
   jsonAnswer,
@@ -31,10 +32,13 @@ const taskSchema = z.looseObject({
 
 const task = jsonSchema(taskSchema);
 const id = pathParameter("id", "of the task");
+const list = listOperations("Tasks, page by page", taskSchema.partial().required({ id: true }), []);
 
 /** What `/openapi.json` says of the tasks' routes. */
 export const taskPaths: ApiPaths = {
+  // A path without parameters is matched before those with some (OpenAPI 3.1, 4.8.8), and what it lacks is not looked for there.
   "/api/tasks": {
+    get: list.get,
     post: operation(
       "Starts a task",
       {
@@ -46,6 +50,7 @@ export const taskPaths: ApiPaths = {
       { ...security, requestBody: jsonRequestBody(newTaskSchema) },
     ),
   },
+  "/api/tasks/query": { post: list.query },
   "/api/tasks/{id}": {
     get: operation(
       "A task",

@@ -16,7 +16,12 @@ export const mergePatchType = "application/merge-patch+json";
 
 /** The body of `POST /api/{interface}`. Which fields may be in it is each interface's own matter. */
 export const newDocumentSchema = z
-  .looseObject({ id: z.unknown().describe("a text, number, ObjectId, UUID or date; left out, it is given").optional() })
+  .looseObject({
+    id: z
+      .unknown()
+      .describe("a text, number (no Decimal128), ObjectId, UUID or date; left out, it is given")
+      .optional(),
+  })
   .meta({
     description: "JSON or Extended JSON",
     examples: [{ state: "waiting", due: { $date: "2026-01-31T12:00:00Z" } }],
@@ -28,6 +33,14 @@ export const mergePatchSchema = z.record(z.string(), z.unknown()).meta({
   examples: [{ state: "running", due: null }],
 });
 
+/** A document to insert. */
+export interface NewDocument {
+  /** With each number in the type that the body gave it. */
+  readonly stored: Document;
+  /** The same as the driver would read it, for rules and for what is answered. */
+  readonly seen: Document;
+}
+
 /** Characters of an id, so that its address is within what a request's head may hold. */
 const maxIdLength = 512;
 
@@ -36,10 +49,10 @@ const maxIdLength = 512;
  *
  * @param body - as it was parsed: JSON or Extended JSON
  * @param allowed - the paths that may be written, or undefined for every one
- * @returns the document to insert, as a reader would see it; its `_id` is the given `id`, or a new ObjectId
+ * @returns the document to insert; its `_id` is the given `id`, or a new ObjectId
  * @throws RequestError 400 `bad-json`, `bad-id`, `bad-value` or `path-not-writable`
  */
-export function readDocument(body: unknown, allowed: readonly string[] | undefined): Document {
+export function readDocument(body: unknown, allowed: readonly string[] | undefined): NewDocument {
   const document: Document = { _id: undefined };
   for (const [key, value] of membersOf(body, newDocumentSchema)) {
     if (key === "id") document._id = readId(value);
@@ -49,8 +62,8 @@ export function readDocument(body: unknown, allowed: readonly string[] | undefin
     }
   }
   document._id ??= new ObjectId();
-  // Numbers get the types that the database gives them, so that rules judge what will be stored.
-  return BSON.deserialize(BSON.serialize(document), decoding);
+  // What the driver reads has lost the types of its numbers: sent back, 3.0 and an int64 of 3 would become int32.
+  return { stored: document, seen: BSON.deserialize(BSON.serialize(document), decoding) };
 }
 
 /**
@@ -149,7 +162,7 @@ function readScalar(value: unknown, path: string): unknown {
 
 /** Ids have to be such that the address of the document can be written, and finds it. */
 function readId(value: unknown): unknown {
-  const right = "an id is a text, a number, an ObjectId, a UUID or a date.";
+  const right = "an id is a text, a number (no Decimal128), an ObjectId, a UUID or a date.";
   if (Array.isArray(value) || value === null || (isPlainObject(value) && !isExtended(value))) throw badId(right);
   const id = readScalar(value, "id");
   if (typeof id === "string") {
@@ -157,9 +170,9 @@ function readId(value: unknown): unknown {
     if (id.length > maxIdLength) throw badId(`a text has ${maxIdLength} characters at most.`);
     return id;
   }
-  if (typeof id === "number" && /^-?\d{1,16}(?:\.\d{1,16})?$/.test(String(id))) return id;
-  if (id instanceof BSON.Int32) return id;
-  if (id instanceof BSON.Long && Number.isSafeInteger(id.toNumber())) return id;
+  const double: unknown = id instanceof BSON.Double ? id.value : id;
+  if (typeof double === "number" && /^-?\d{1,16}(?:\.\d{1,16})?$/.test(String(double))) return id;
+  if (id instanceof BSON.Int32 || id instanceof BSON.Long) return id;
   if (id instanceof Date && /^\d{4}-/.test(id.toISOString())) return id;
   if (id instanceof ObjectId || id instanceof BSON.UUID) return id;
   throw badId(right);

@@ -106,16 +106,16 @@ export function addWrites(router: Router, options: WritesOptions): void {
 
   async function insert(context: Context): Promise<void> {
     const target = targetOf(context);
-    const document = readDocument(requiredBodyOf(context), target.allowed);
-    if (!matches(target.write, document)) throw denied(context, target);
+    const { stored, seen } = readDocument(requiredBodyOf(context), target.allowed);
+    if (!matches(target.write, seen)) throw denied(context, target);
     await run(context, target, async (session, limits) => {
       const { maxTimeMS } = limits();
-      await target.collection.insertOne(document, { session, writeConcern, ...(maxTimeMS && { maxTimeMS }) });
+      await target.collection.insertOne(stored, { session, writeConcern, ...(maxTimeMS && { maxTimeMS }) });
     });
     context.status = 201;
-    const { id } = JSON.parse(idOnly(document)) as { id: unknown };
+    const { id } = JSON.parse(idOnly(seen)) as { id: unknown };
     context.set("Location", `/api/${target.shown.name}/${encodeURIComponent(String(id))}`);
-    answer(context, target, document);
+    answer(context, target, seen);
   }
 
   async function patch(context: Context): Promise<void> {
