@@ -94,7 +94,7 @@ describe("the client library in a browser", () => {
 
   it("is `tailgate/client`, with its types, for browsers and for Node", async () => {
     const { exports } = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8"));
-    expect(Object.keys(exports["./client"])).to.deep.equal(["types", "node", "default"]);
+    expect(Object.keys(exports["./client"])).to.deep.equal(["types", "browser", "node", "default"]);
     // As a user's program has it: of the build.
     const { connect } = (await import("tailgate/client")) as typeof library;
     const client = connect(gateway.websocketUrl);

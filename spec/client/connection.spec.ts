@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import WebSocket from "ws";
 import { ClientError } from "../../src/client/error.js";
 import { connect as connectPlain } from "../../src/client/index.js";
 import type { Client, Doc, LiveUpdate, WebSocketLike } from "../../src/client/types.js";
@@ -52,13 +53,13 @@ describe("a connection of the client library", () => {
       return signed(secret, { sub: "u1", team: "red", exp: inSeconds(asked === 1 ? 3 : 600) });
     };
     const client = open(gateway.websocketUrl, { token });
-    const live = follow(client);
-    const updates: LiveUpdate<Doc>[] = heard(live);
-    await live.ready();
     let welcomes = 0;
     client.subscribe(({ state }) => {
       if (state === "open") welcomes += 1;
     });
+    const live = follow(client);
+    const updates: LiveUpdate<Doc>[] = heard(live);
+    await live.ready();
     await eventually(() => welcomes === 2);
     await items().insertOne({ _id: 3, team: "red" });
     await until(live, ({ docs }) => docs.length === 2);
@@ -76,7 +77,9 @@ describe("a connection of the client library", () => {
     team = "blue";
     await client.renew();
     await until(live, ({ docs }) => docs.some(({ id }) => id === 2));
-    expect(updates.slice(1).map(({ docs }) => docs.map(({ id }) => id))).not.to.deep.include([1, 2]);
+    const shown = updates.map(({ docs }) => docs.map(({ id }) => id).join());
+    const steps = shown.filter((each, index) => each !== shown[index - 1] && each !== "");
+    expect(steps).to.deep.equal(["1", "2"]);
     expect(live.docs).to.deep.equal([{ id: 2, team: "blue" }]);
     expect(updates.map(({ state }) => state)).not.to.include("away");
   });
@@ -100,13 +103,27 @@ describe("a connection of the client library", () => {
   });
 
   it("ends where the gateway will never have it", async () => {
-    let sub = "u1";
-    const client = open(gateway.websocketUrl, { token: () => signed(secret, { sub, team: "red" }) });
-    await becomes(client, "open");
-    sub = "u2";
-    await client.renew();
+    class FromElsewhere extends WebSocket {
+      constructor(url: string, protocols: string[]) {
+        super(url, protocols, { origin: "https://elsewhere.example" });
+      }
+    }
+    const token = await signed(secret, { sub: "u1", team: "red" });
+    const client = open(gateway.websocketUrl, { token, WebSocket: FromElsewhere });
     await becomes(client, "closed");
     expect(client.error).to.include({ code: "forbidden", closeCode: 4403 });
+  });
+
+  it("is made anew for another user", async () => {
+    let [sub, team] = ["u1", "red"];
+    const client = open(gateway.websocketUrl, { token: () => signed(secret, { sub, team }) });
+    const live = follow(client);
+    await live.ready();
+    [sub, team] = ["u2", "blue"];
+    await client.renew();
+    expect(live.docs).to.deep.equal([]);
+    expect(await live.ready()).to.deep.equal([{ id: 2, team: "blue" }]);
+    expect(client.user).to.deep.equal({ sub: "u2" });
   });
 
   it("waits, and asks again, where no token can be had", async () => {
@@ -183,8 +200,8 @@ describe("a connection of the client library", () => {
       });
       const { docs } = await until(live, ({ state }) => state === "live");
       expect(docs.length).to.equal(1);
-      await eventually(() => thrown.length === 2);
-      expect(thrown).to.deep.equal([fault, fault]);
+      await eventually(() => thrown.length >= 2);
+      expect([...new Set(thrown)]).to.deep.equal([fault]);
       leave();
     } finally {
       process.removeAllListeners("uncaughtException");

@@ -45,12 +45,17 @@ export function until<Row extends Doc>(
   });
 }
 
-export function becomes(client: Client, state: ClientState): Promise<void> {
-  return new Promise((resolve) => {
-    const leave = client.subscribe(() => {
+export async function becomes(client: Client, state: ClientState, timeoutMilliseconds = 20_000): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let leave = (): void => undefined;
+  await new Promise<void>((resolve, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(`not ${state} in ${timeoutMilliseconds} ms, but ${client.state}: ${client.error}`));
+    }, timeoutMilliseconds);
+    leave = client.subscribe(() => {
       if (client.state === state) resolve();
     });
-    // The first call comes before there is something to leave by; nobody minds a few more.
-    void leave;
   });
+  clearTimeout(timer);
+  leave();
 }

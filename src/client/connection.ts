@@ -1,55 +1,73 @@
-import { subprotocol } from "../message.js";
 import { call } from "./call.js";
 import { ClientError, closeError, type Remedy, remedyFor } from "./error.js";
-import { LiveCopy } from "./live.js";
-import { type Asked, createQuery, toMessage } from "./query.js";
-import { expiresInMilliseconds } from "./token.js";
-import type { Client, ClientState, ConnectOptions, Doc, LiveOptions, Query, WebSocketLike } from "./types.js";
+import { Line } from "./line.js";
+import { Lives } from "./lives.js";
+import { Pinger } from "./pinger.js";
+import { createQuery } from "./query.js";
+import { renewAfter, subjectOf, Tokens } from "./tokens.js";
+import type { Client, ClientState, ConnectOptions, Doc, Query, WebSocketClass } from "./types.js";
 import { waitFor } from "./wait.js";
-import type { Follower, Received } from "./wire.js";
+import type { Received, Welcome } from "./wire.js";
 
-/** How long the gateway may take to answer, in milliseconds; also a socket to open. */
-const answerMilliseconds = 10_000;
 /** A connection that lived shorter than this, in milliseconds, has not worked. */
 const workedMilliseconds = 2_000;
-/** How often in a row a token that was refused may be offered again, at growing distances, before that is final. */
-const mostRefusals = 5;
-const cutOff = 1006;
-const isOpen = 1;
+/** A token that is about to expire, and no other is to be had yet, in milliseconds. */
+const askAgainMilliseconds = 10_000;
+const leastPingMilliseconds = 250;
+/** No timer holds more. */
+const longestMilliseconds = 2 ** 31 - 1;
+const unauthorized = 4401;
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
 
-/** One connection at a time, and what is live on it. */
+/** One websocket at a time, and what is live on it. */
 export class Connection implements Client {
   readonly #url: string;
-  readonly #options: ConnectOptions & Required<Pick<ConnectOptions, "WebSocket" | "unauthorizedCode">>;
-  readonly #lives = new Set<Follower>();
-  /** By the id of their subscription. */
-  readonly #joined = new Map<number, Follower>();
+  readonly #options: ConnectOptions;
+  readonly #WebSocket: WebSocketClass;
+  readonly #unauthorizedCode: number;
+  readonly #tokens: Tokens;
+  readonly #lives: Lives;
   readonly #listeners = new Set<() => void>();
-  #socket: WebSocketLike | undefined;
   #state: ClientState = "connecting";
   #user: { sub: string } | null | undefined;
   #error: ClientError | undefined;
-  #nextId = 1;
+  /** Of the connection that is open, or on the way: aborted when that is given up. */
+  #attempt = new AbortController();
+  #line: Line | undefined;
+  #messagesPerMinute: number | undefined;
+  /** Connections in a row that did not work. */
   #failures = 0;
   #welcomedAt: number | undefined;
-  /** What the gateway would not have. */
-  #refused: { token: string | undefined } | undefined;
-  #token: string | undefined;
+  /** What is sent when the socket opens, and what has been sent. */
+  #offered: string | undefined;
+  #sent: string | undefined;
+  /** Whose the copies are, where somebody has signed in. */
+  #owner: string | undefined;
   #retry: Timer;
-  #silence: Timer;
   #renewal: Timer;
 
   constructor(url: string | URL, options: ConnectOptions) {
-    const { WebSocket = globalThis.WebSocket, unauthorizedCode = 4401 } = options;
+    const WebSocket = options.WebSocket ?? (globalThis.WebSocket as WebSocketClass | undefined);
     if (WebSocket === undefined) {
       throw new TypeError(
         "this runtime has no WebSocket: give one as `WebSocket`, such as the class of the package ws",
       );
     }
-    this.#options = { ...options, WebSocket: WebSocket as new () => WebSocketLike, unauthorizedCode };
+    this.#WebSocket = WebSocket;
+    this.#options = options;
+    this.#unauthorizedCode = options.unauthorizedCode ?? unauthorized;
+    this.#tokens = new Tokens(options.token);
     this.#url = addressOf(url);
+    const pinger = new Pinger(
+      () => this.#send({ type: "ping" }),
+      // At most half of what may be sent is questions.
+      () => Math.max(leastPingMilliseconds, 120_000 / (this.#messagesPerMinute ?? 600)),
+    );
+    this.#lives = new Lives(
+      (text) => this.#line?.send(text) ?? false,
+      () => pinger.begin(),
+    );
     globalThis.addEventListener?.("online", this.#online);
     void this.#open();
   }
@@ -67,143 +85,114 @@ export class Connection implements Client {
   }
 
   interface<Row extends Doc>(name: string): Query<Row> {
-    return createQuery<Row>({ interface: name }, (asked, options) => this.#begin(asked, options));
+    return createQuery<Row>({ interface: name }, (asked, options) => {
+      const live = this.#lives.begin(asked, options);
+      if (this.#state === "closed") live.end(this.#error ?? new ClientError("closed", "the connection was closed"));
+      return live;
+    });
   }
 
-  subscribe(listener: (client: Client) => void): () => void {
+  readonly subscribe = (listener: (client: Client) => void): (() => void) => {
     const own = (): void => call<Client>(listener, this);
     this.#listeners.add(own);
     own();
     return () => this.#listeners.delete(own);
-  }
+  };
 
   async renew(): Promise<void> {
-    const token = await this.#askForToken();
-    if (token !== undefined && token !== this.#token) this.#authenticate(token);
+    const token = await this.#tokens.ask();
+    // Where there is no socket, the one that comes next asks for the newest token, too.
+    if (this.#state === "closed" || this.#line === undefined) return;
+    if (!this.#line.isOpen) this.#offer(token);
+    else if (token === undefined ? this.#sent !== undefined : this.#isOther(token)) this.#restart(token);
+    else if (token !== undefined && token !== this.#sent) this.#authenticate(token);
   }
 
   close(): void {
     this.#end(undefined);
   }
 
-  #begin<Row extends Doc>(asked: Asked, options: LiveOptions<Row>): LiveCopy<Row> {
-    let id: number | undefined;
-    const leave = (): void => {
-      if (id !== undefined && this.#joined.delete(id)) this.#send({ type: "unsubscribe", id });
-      id = undefined;
-    };
-    const live: LiveCopy<Row> = new LiveCopy(
-      asked,
-      {
-        join: (question) => {
-          if (this.#socket?.readyState !== isOpen) return;
-          if (id !== undefined) this.#joined.delete(id);
-          // Never one of before: what still comes under that is about rows that nobody holds.
-          id = this.#nextId++;
-          this.#joined.set(id, live);
-          this.#send({ type: "subscribe", id, ...question });
-        },
-        leave,
-        ping: () => this.#send({ type: "ping" }),
-        ended: () => this.#lives.delete(live),
-      },
-      options,
-    );
-    if (this.#state === "closed") {
-      live.end(this.#error);
-      return live;
-    }
-    this.#lives.add(live);
-    live.join();
-    return live;
-  }
-
-  async #open(): Promise<void> {
+  /** @param given - a token that was asked for just now */
+  async #open(given?: { token: string | undefined }): Promise<void> {
+    this.#attempt.abort();
+    this.#attempt = new AbortController();
+    const { signal } = this.#attempt;
+    clearTimeout(this.#retry);
     this.#become("connecting");
-    let token: string | undefined;
+    let token = given?.token;
     try {
-      token = await this.#askForToken();
-    } catch (cause) {
-      if (this.#state === "closed") return;
-      this.#lost(new ClientError("no-token", `no token: ${(cause as Error).message}`, { cause }), "backoff");
+      if (given === undefined) token = await this.#tokens.ask();
+    } catch (error) {
+      if (!signal.aborted) this.#lost(error as ClientError, "backoff");
       return;
     }
-    if (this.#state === "closed") return;
-    if (this.#refused !== undefined && this.#refused.token === token) {
-      // Where tokens are kept until they expire, the next one may be had a moment later.
-      if (typeof this.#options.token !== "function" || this.#failures >= mostRefusals) this.#end(this.#error);
-      else this.#lost(this.#error as ClientError, "backoff");
-      return;
+    if (signal.aborted) return;
+    if (this.#tokens.wasRefused(token)) {
+      if (this.#tokens.isFinal) return this.#end(this.#error);
+      if (this.#tokens.mayChange) {
+        // Where tokens are kept until they expire, another may be had a little later.
+        this.#tokens.refuse(token);
+        return this.#lost(this.#error as ClientError, "backoff");
+      }
     }
     this.#connect(token);
   }
 
   #connect(token: string | undefined): void {
-    let socket: WebSocketLike;
+    this.#welcomedAt = undefined;
+    this.#sent = undefined;
+    this.#offer(token);
+    const { silenceMilliseconds = 25_000 } = this.#options;
     try {
-      socket = new this.#options.WebSocket(this.#url, [subprotocol]);
+      this.#line = new Line({
+        url: this.#url,
+        WebSocket: this.#WebSocket,
+        silenceMilliseconds: Number.isFinite(silenceMilliseconds) ? silenceMilliseconds : 0,
+        opened: () => {
+          // The gateway handles messages in their order, so there is no need to wait for its answer.
+          if (this.#offered !== undefined) this.#authenticate(this.#offered);
+          this.#lives.join();
+        },
+        heard: (message) => this.#receive(message),
+        lost: (code, reason) => this.#closed(code, reason),
+      });
     } catch (cause) {
       // Such as from a page of https to a gateway without.
       this.#end(new ClientError("not-allowed", (cause as Error).message, { cause }));
-      return;
     }
-    this.#socket = socket;
-    this.#welcomedAt = undefined;
-    this.#token = undefined;
-    this.#silence = setTimeout(() => this.#drop(socket), answerMilliseconds);
-    socket.onopen = () => {
-      this.#heard();
-      // The gateway handles messages in their order, so there is no need to wait for its answer.
-      if (token !== undefined) this.#authenticate(token);
-      for (const live of this.#lives) live.join();
-    };
-    socket.onmessage = (event: { data: unknown }) => {
-      this.#heard();
-      this.#receive(JSON.parse(String(event.data)) as Received);
-    };
-    socket.onclose = (event: { code: number; reason: unknown }) => this.#closed(event.code, String(event.reason));
-    // A close follows, which says no less.
-    socket.onerror = () => undefined;
   }
 
   #receive(message: Received): void {
-    if (message.type === undefined) {
-      for (const live of this.#lives) live.change(message);
-    } else if (message.type === "welcome") {
-      this.#user = message.user;
-      this.#welcomedAt ??= performance.now();
-      this.#refused = undefined;
-      this.#error = undefined;
-      this.#become("open");
-    } else if (message.type === "progress" || message.type === "pong") {
-      for (const live of this.#lives) live.progress(message.position);
-    } else if ("id" in message) {
-      const about = this.#joined.get(message.id);
-      // Which ends the subscription.
-      if (message.type === "error") this.#joined.delete(message.id);
-      about?.receive(message);
-    }
+    if (message.type === "welcome") this.#welcome(message);
+    else this.#lives.receive(message);
   }
 
-  /** A socket that hangs may take minutes to close, if ever. */
-  #drop(socket: WebSocketLike): void {
-    socket.close();
-    this.#closed(cutOff, "the gateway does not answer");
+  #welcome(welcome: Welcome): void {
+    const { user, limits } = welcome;
+    // Where anonymous connections are allowed this one is, for the moment until its token has been read.
+    if (user === null && this.#sent !== undefined) return;
+    this.#welcomedAt ??= performance.now();
+    this.#tokens.accept();
+    this.#user = user;
+    this.#owner = user?.sub ?? this.#owner;
+    this.#error = undefined;
+    this.#become("open");
+    this.#messagesPerMinute = limits.messagesPerMinute;
+    this.#lives.welcome(welcome);
   }
 
   #closed(code: number, reason: string): void {
-    const { unauthorizedCode } = this.#options;
-    const remedy = remedyFor(code, unauthorizedCode);
-    const error = closeError(code, reason, unauthorizedCode);
-    if (remedy === "token") this.#refused = { token: this.#token };
+    const remedy = remedyFor(code, this.#unauthorizedCode);
+    const error = closeError(code, reason, this.#unauthorizedCode);
+    // One that was good before has expired.
+    if (remedy === "token" && this.#welcomedAt === undefined) this.#tokens.refuse(this.#sent);
     if (remedy === "end") this.#end(error);
     else this.#lost(error, remedy);
   }
 
   #lost(error: ClientError, remedy: Remedy): void {
-    this.#letGo();
     const worked = this.#welcomedAt !== undefined && performance.now() - this.#welcomedAt > workedMilliseconds;
-    this.#welcomedAt = undefined;
+    this.#letGo();
     this.#failures = worked ? 0 : this.#failures + 1;
     this.#error = error;
     this.#retry = setTimeout(() => void this.#open(), waitFor(remedy, this.#failures));
@@ -213,70 +202,77 @@ export class Connection implements Client {
   /** @param error - undefined where it was wished for */
   #end(error: ClientError | undefined): void {
     if (this.#state === "closed") return;
-    const socket = this.#socket;
     this.#letGo();
     clearTimeout(this.#retry);
     globalThis.removeEventListener?.("online", this.#online);
-    socket?.close(1000);
     this.#error = error;
     this.#become("closed");
-    for (const live of [...this.#lives]) live.end(error);
+    this.#lives.end(error);
   }
 
-  /** Nothing more is heard from the socket, and nothing is live on it. */
+  /** Somebody else is there, or nobody any more. */
+  #restart(token: string | undefined): void {
+    this.#letGo();
+    void this.#open({ token });
+  }
+
   #letGo(): void {
-    const socket = this.#socket;
-    this.#socket = undefined;
-    clearTimeout(this.#silence);
+    this.#attempt.abort();
+    this.#line?.close();
+    this.#line = undefined;
+    this.#welcomedAt = undefined;
     clearTimeout(this.#renewal);
-    if (socket !== undefined) socket.onopen = socket.onmessage = socket.onclose = null;
-    this.#joined.clear();
     this.#user = undefined;
-    for (const live of this.#lives) live.left();
+    this.#lives.disconnected();
   }
 
-  async #askForToken(): Promise<string | undefined> {
-    const { token } = this.#options;
-    return typeof token === "function" ? token() : token;
+  /** @param token - to be sent as soon as there is a socket */
+  #offer(token: string | undefined): void {
+    this.#offered = token;
+    const isOther = token === undefined ? this.#owner !== undefined : this.#isOther(token);
+    // Of a cookie nobody here knows whose it is. The gateway does, and resets what is another view.
+    if (!isOther || !this.#tokens.areGiven) return;
+    this.#owner = undefined;
+    this.#lives.discard();
+  }
+
+  /** Whether it is somebody else's than what is shown. */
+  #isOther(token: string): boolean {
+    const subject = subjectOf(token);
+    return this.#owner !== undefined && subject !== undefined && subject !== this.#owner;
   }
 
   #authenticate(token: string): void {
-    this.#token = token;
+    this.#sent = token;
     this.#send({ type: "authenticate", token });
+    const wait = renewAfter(token);
+    if (wait !== undefined && this.#tokens.mayChange) this.#renewIn(wait);
+  }
+
+  #renewIn(milliseconds: number): void {
     clearTimeout(this.#renewal);
-    if (typeof this.#options.token !== "function") return;
-    const left = expiresInMilliseconds(token);
-    // Where none is to be had now, the gateway closes the connection in time, and then it is asked for again and again.
-    if (left !== undefined)
-      this.#renewal = setTimeout(() => void this.renew().catch(() => undefined), renewAfter(left));
+    this.#renewal = setTimeout(
+      () => {
+        this.#renewIn(askAgainMilliseconds);
+        // Where there is none, it is asked for again, and in the end the gateway closes the connection.
+        void this.renew().catch(() => undefined);
+      },
+      Math.min(longestMilliseconds, milliseconds),
+    );
   }
 
   #send(message: Record<string, unknown>): void {
-    if (this.#socket?.readyState === isOpen) this.#socket.send(toMessage(message));
-  }
-
-  /** The gateway's own pings are not shown to a page. */
-  #heard(): void {
-    const { silenceMilliseconds = 25_000 } = this.#options;
-    clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => {
-      this.#send({ type: "ping" });
-      const socket = this.#socket;
-      if (socket === undefined) return;
-      this.#silence = setTimeout(() => this.#drop(socket), Math.min(answerMilliseconds, silenceMilliseconds));
-    }, silenceMilliseconds);
+    this.#line?.send(JSON.stringify(message));
   }
 
   /** A browser that has found its network again need not wait. */
   readonly #online = (): void => {
-    if (this.#state !== "waiting") return;
-    clearTimeout(this.#retry);
-    void this.#open();
+    if (this.#state === "waiting" || (this.#state === "connecting" && this.#line === undefined)) void this.#open();
   };
 
   #become(state: ClientState): void {
     this.#state = state;
-    for (const listener of [...this.#listeners]) listener();
+    for (const listener of [...this.#listeners]) if (this.#listeners.has(listener)) listener();
   }
 }
 
@@ -285,9 +281,4 @@ function addressOf(url: string | URL): string {
   const address = new URL(url, globalThis.location?.href);
   address.protocol = address.protocol.replace("http", "ws");
   return address.href;
-}
-
-/** A little before it expires: a tenth of the time that is left, but a minute at most. A timer holds no more than 24 days. */
-function renewAfter(leftMilliseconds: number): number {
-  return Math.min(2 ** 31 - 1, leftMilliseconds - Math.min(60_000, leftMilliseconds / 10));
 }

@@ -18,6 +18,7 @@ export type {
   Query,
   Reset,
   Token,
+  WebSocketClass,
   WebSocketLike,
 } from "./types.js";
 

@@ -1,23 +1,25 @@
 import type { ResetReason } from "../message.js";
-import { call } from "./call.js";
+import { Audience } from "./audience.js";
 import { ClientError } from "./error.js";
-import { Feed } from "./feed.js";
 import type { Asked } from "./query.js";
 import type { Change, Copy, Doc, Live, LiveOptions, LiveState, LiveUpdate, Reset } from "./types.js";
-import { backoff } from "./wait.js";
+import { backoff, pauseAfterRefusal } from "./wait.js";
 import type { About, Follower, Wire } from "./wire.js";
 
 const positionPattern = /^[0-9a-f]{32}$/;
-/** How soon the gateway is asked again whether it is as far as a write, in milliseconds; each time twice as long. */
-const askAgainMilliseconds = { first: 50, longest: 2_000 };
 const unavailable = 503;
+const none: readonly never[] = [];
 
 /** A copy of one view, kept as PROTOCOL.md says under "A client". */
 export class LiveCopy<Row extends Doc> implements Live<Row>, Follower {
   readonly #asked: Asked;
   readonly #wire: Wire;
   readonly #wantsRows: boolean;
+  readonly #audience: Audience<Row>;
   readonly #rows = new Map<string, Row>();
+  /** The rows as an array, as long as they are the same. */
+  #docs: readonly Row[] | undefined;
+  /** Undefined while the rows are no copy of anything. */
   #position: string | undefined;
   #view: string | undefined;
   #isReady = false;
@@ -27,14 +29,8 @@ export class LiveCopy<Row extends Doc> implements Live<Row>, Follower {
   /** Why the rows of before are void, until there are others. */
   #reason: ResetReason | undefined;
   #refusals = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  #docs: readonly Row[] | undefined;
-  #changes: Change<Row>[] = [];
-  #replaced = false;
-  #isTelling = false;
-  readonly #listeners = new Set<(update: LiveUpdate<Row>) => void>();
-  readonly #feeds = new Set<Feed<Change<Row> | Reset<Row>>>();
+  #gaps = 0;
+  #retry: ReturnType<typeof setTimeout> | undefined;
   /** Called whenever the state or the position is another. */
   readonly #watchers = new Set<() => void>();
 
@@ -42,16 +38,17 @@ export class LiveCopy<Row extends Doc> implements Live<Row>, Follower {
     this.#asked = asked;
     this.#wire = wire;
     this.#wantsRows = snapshot;
+    this.#audience = new Audience(() => ({ docs: this.docs, state: this.#state, error: this.#error }));
     if (copy === undefined) return;
-    for (const row of copy.docs) this.#rows.set(keyOf(row.id), row);
+    if (snapshot) for (const row of copy.docs) this.#rows.set(keyOf(row.id), row);
     this.#position = copy.position;
     this.#view = copy.view;
     this.#state = "away";
   }
 
   get docs(): readonly Row[] {
-    // What a broken snapshot left is no copy of anything.
-    this.#docs ??= this.#state === "joining" ? [] : [...this.#rows.values()];
+    if (this.#position === undefined) return none;
+    this.#docs ??= [...this.#rows.values()];
     return this.#docs;
   }
 
@@ -68,23 +65,55 @@ export class LiveCopy<Row extends Doc> implements Live<Row>, Follower {
   }
 
   get copy(): Copy<Row> | undefined {
-    if (this.#state === "joining" || this.#position === undefined || this.#view === undefined) return undefined;
+    if (!this.#wantsRows || this.#position === undefined || this.#view === undefined) return undefined;
     return { docs: this.docs, position: this.#position, view: this.#view };
+  }
+
+  get current(): LiveUpdate<Row> {
+    return this.#audience.current;
+  }
+
+  readonly subscribe = (listener: (update: LiveUpdate<Row>) => void): (() => void) =>
+    this.#audience.subscribe(listener);
+
+  changes(): AsyncIterableIterator<Change<Row> | Reset<Row>> {
+    return this.#audience.feed(this.#state === "ended" ? { error: this.#error } : undefined);
+  }
+
+  ready({ signal }: { signal?: AbortSignal } = {}): Promise<readonly Row[]> {
+    return this.#until(() => (this.#state === "live" ? this.docs : undefined), signal);
+  }
+
+  async caughtUp(position: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    if (!positionPattern.test(position)) throw new TypeError(`not a position: ${JSON.stringify(position)}`);
+    const isThere = (): true | undefined =>
+      this.#state === "live" && (this.#position ?? "") >= position ? true : undefined;
+    if (isThere()) return;
+    const done = this.#wire.awaitProgress();
+    await this.#until(isThere, signal).finally(done);
+  }
+
+  close(): void {
+    this.end(undefined);
   }
 
   /** Asks for the rows, or for what was missed. */
   join(): void {
-    clearTimeout(this.#timer);
+    clearTimeout(this.#retry);
     this.#isReady = false;
     this.#clearFirst = this.#position === undefined;
     const since = this.#position === undefined ? {} : { since: this.#position, view: this.#view };
     this.#wire.join({ ...this.#asked, ...since, ...(this.#wantsRows ? {} : { snapshot: false }) });
   }
 
-  left(): void {
-    clearTimeout(this.#timer);
+  disconnected(): void {
+    clearTimeout(this.#retry);
     this.#isReady = false;
     if (this.#state === "live") this.#become("away");
+  }
+
+  discard(): void {
+    this.#reset("rule-changed");
   }
 
   receive(message: About): void {
@@ -99,16 +128,15 @@ export class LiveCopy<Row extends Doc> implements Live<Row>, Follower {
     if (change.previous > (this.#position ?? "")) {
       // Something was missed, which no gateway that keeps its promises makes happen.
       this.#wire.leave();
-      this.join();
+      this.#gaps += 1;
+      this.#joinLater(backoff(this.#gaps));
       return;
     }
     this.#position = change.position;
-    const isEmpty = change.operation === "delete" && change.data.length === 0;
-    if (!isEmpty) {
-      this.#apply(change);
-      this.#changes.push(change);
-      for (const feed of this.#feeds) feed.push(change);
-      this.#tell();
+    // One that is empty only moves the position on.
+    if (change.operation !== "delete" || change.data.length > 0) {
+      if (this.#wantsRows) this.#apply(change);
+      this.#audience.changed(change);
     }
     this.#look();
   }
@@ -119,66 +147,21 @@ export class LiveCopy<Row extends Doc> implements Live<Row>, Follower {
     this.#look();
   }
 
-  readonly subscribe = (listener: (update: LiveUpdate<Row>) => void): (() => void) => {
-    // Who is there already gets what is waiting for them, for the newcomer's documents have it in them.
-    this.#flush();
-    const own = (update: LiveUpdate<Row>): void => listener(update);
-    this.#listeners.add(own);
-    call(own, { ...this.#update(), replaced: true });
-    return () => this.#listeners.delete(own);
-  };
-
-  changes(): AsyncIterableIterator<Change<Row> | Reset<Row>> {
-    const feed: Feed<Change<Row> | Reset<Row>> = new Feed({
-      overflow: () => ({ operation: "reset", reason: "too-slow", docs: this.docs }),
-      left: () => this.#feeds.delete(feed),
-    });
-    if (this.#state === "ended") feed.end(this.#error);
-    else this.#feeds.add(feed);
-    return feed;
-  }
-
-  async ready(): Promise<readonly Row[]> {
-    await this.#until(() => this.#state === "live");
-    return this.docs;
-  }
-
-  async caughtUp(position: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
-    if (!positionPattern.test(position)) throw new TypeError(`not a position: ${JSON.stringify(position)}`);
-    let wait = askAgainMilliseconds.first;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const ask = (): void => {
-      this.#wire.ping();
-      timer = setTimeout(ask, wait);
-      wait = Math.min(askAgainMilliseconds.longest, wait * 2);
-    };
-    const isThere = (): boolean => this.#state === "live" && (this.#position ?? "") >= position;
-    if (!isThere()) ask();
-    try {
-      await this.#until(isThere, signal);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  close(): void {
-    this.end(undefined);
-  }
-
   end(error: ClientError | undefined): void {
     if (this.#state === "ended") return;
-    clearTimeout(this.#timer);
+    clearTimeout(this.#retry);
     this.#isReady = false;
     this.#wire.leave();
-    this.#wire.ended();
+    this.#wire.forget();
+    // What the gateway refuses may be what this user may not see any more.
+    if (error !== undefined) this.#clear();
     this.#error = error;
     this.#become("ended");
-    for (const feed of this.#feeds) feed.end(error);
-    this.#feeds.clear();
+    this.#audience.end(error);
   }
 
   #addRows(rows: readonly Row[]): void {
-    if (this.#clearFirst) this.#rows.clear();
+    if (this.#clearFirst) this.#clear();
     this.#clearFirst = false;
     // One that breaks off is not gone on from.
     this.#position = undefined;
@@ -191,26 +174,24 @@ export class LiveCopy<Row extends Doc> implements Live<Row>, Follower {
     this.#refusals = 0;
     this.#error = undefined;
     if (!recovered) {
-      if (this.#clearFirst) this.#rows.clear();
+      if (this.#clearFirst) this.#clear();
+      this.#docs = undefined;
       this.#position = position;
-      this.#changes = [];
-      this.#replaced = true;
+      this.#audience.replaced();
     }
     this.#clearFirst = false;
     this.#become("live");
     const reason = this.#reason;
     this.#reason = undefined;
-    if (recovered || reason === undefined) return;
-    for (const feed of this.#feeds) feed.push({ operation: "reset", reason, docs: this.docs });
+    if (!recovered && reason !== undefined) this.#audience.reset({ operation: "reset", reason, docs: this.docs });
   }
 
   #reset(reason: ResetReason): void {
     this.#isReady = false;
     this.#clearFirst = true;
-    this.#position = undefined;
+    this.#clear();
     this.#reason = reason;
-    this.#changes = [];
-    this.#replaced = true;
+    this.#audience.replaced();
     this.#become("joining");
   }
 
@@ -220,23 +201,32 @@ export class LiveCopy<Row extends Doc> implements Live<Row>, Follower {
       this.end(error);
       return;
     }
-    this.#isReady = false;
     this.#error = error;
-    this.#become(this.#position === undefined ? "joining" : "away");
     this.#refusals += 1;
-    this.#timer = setTimeout(() => this.join(), backoff(this.#refusals + 1));
+    this.#joinLater(pauseAfterRefusal(this.#refusals));
+  }
+
+  #joinLater(milliseconds: number): void {
+    this.#isReady = false;
+    this.#retry = setTimeout(() => this.join(), milliseconds);
+    this.#become(this.#position === undefined ? "joining" : "away");
   }
 
   #apply(change: Change<Row>): void {
     this.#docs = undefined;
-    if (!this.#wantsRows) return;
     if (change.operation === "delete") for (const id of change.data) this.#rows.delete(keyOf(id));
     else this.#rows.set(keyOf(change.data.id), change.data);
   }
 
+  #clear(): void {
+    this.#rows.clear();
+    this.#docs = undefined;
+    this.#position = undefined;
+  }
+
   #become(state: LiveState): void {
     this.#state = state;
-    this.#tell();
+    this.#audience.tell();
     this.#look();
   }
 
@@ -244,29 +234,8 @@ export class LiveCopy<Row extends Doc> implements Live<Row>, Follower {
     for (const watcher of [...this.#watchers]) watcher();
   }
 
-  /** The listeners are told once of all that comes together. */
-  #tell(): void {
-    this.#docs = undefined;
-    if (this.#isTelling) return;
-    this.#isTelling = true;
-    setTimeout(() => this.#flush(), 0);
-  }
-
-  #flush(): void {
-    if (!this.#isTelling) return;
-    this.#isTelling = false;
-    const update = this.#update();
-    this.#changes = [];
-    this.#replaced = false;
-    for (const listener of [...this.#listeners]) call(listener, update);
-  }
-
-  #update(): LiveUpdate<Row> {
-    const { docs, state, error } = this;
-    return { docs, state, error, changes: this.#changes, replaced: this.#replaced };
-  }
-
-  #until(condition: () => boolean, signal?: AbortSignal): Promise<void> {
+  /** @returns the first result that is not undefined */
+  #until<Result>(find: () => Result | undefined, signal: AbortSignal | undefined): Promise<Result> {
     return new Promise((resolve, reject) => {
       const settle = (done: () => void): void => {
         this.#watchers.delete(look);
@@ -274,7 +243,8 @@ export class LiveCopy<Row extends Doc> implements Live<Row>, Follower {
         done();
       };
       const look = (): void => {
-        if (condition()) settle(resolve);
+        const found = find();
+        if (found !== undefined) settle(() => resolve(found));
         else if (signal?.aborted) settle(() => reject(signal.reason));
         else if (this.#state === "ended")
           settle(() => reject(this.#error ?? new ClientError("closed", "it was closed")));

@@ -2,12 +2,12 @@
 
 import WebSocket from "ws";
 import { connect as connectWith } from "./index.js";
-import type { Client, ConnectOptions, WebSocketLike } from "./types.js";
+import type { Client, ConnectOptions } from "./types.js";
 
 export * from "./index.js";
 
 /** As in a browser, but that a WebSocket is always there. */
 export function connect(url: string | URL, options: ConnectOptions = {}): Client {
-  const own = (globalThis.WebSocket ?? WebSocket) as unknown as new () => WebSocketLike;
-  return connectWith(url, { WebSocket: own, ...options });
+  // Also where there is one: that of `ws` can be ended when nobody answers.
+  return connectWith(url, { ...options, WebSocket: options.WebSocket ?? WebSocket });
 }

@@ -5,7 +5,7 @@ import type { ClientError } from "./error.js";
 export type Doc = { id: unknown };
 
 /** Signs the connection in: a token, or what gives one each time that one is needed, and undefined for none. */
-export type Token = string | (() => string | undefined | Promise<string | undefined>);
+export type Token = string | ((context: { signal: AbortSignal }) => string | undefined | Promise<string | undefined>);
 
 /** What the client needs of a websocket: the standard's own, `ws`, and others have it. */
 export interface WebSocketLike {
@@ -16,7 +16,11 @@ export interface WebSocketLike {
   onerror: ((event: never) => void) | null;
   send(text: string): void;
   close(code?: number): void;
+  /** Ends it without the other side's consent, where the class can. */
+  terminate?(): void;
 }
+
+export type WebSocketClass = new (url: string, protocols: string[]) => WebSocketLike;
 
 export interface ConnectOptions {
   /**
@@ -28,14 +32,11 @@ export interface ConnectOptions {
   unauthorizedCode?: number;
   /**
    * After how long a silence the gateway is asked whether it is there, in milliseconds, and as long again, but 10 s at most, until
-   * the connection is taken for lost; default 25,000.
+   * the connection is taken for lost. Default 25,000; 0 and Infinity mean never.
    */
   silenceMilliseconds?: number;
   /** The class to connect with; default: the runtime's own. */
-  WebSocket?: new (
-    url: string,
-    protocols: string[],
-  ) => WebSocketLike;
+  WebSocket?: WebSocketClass;
 }
 
 /**
@@ -55,14 +56,15 @@ export interface Client {
   /** @param name - the interface's public name */
   interface<Row extends Doc = Doc & Record<string, unknown>>(name: string): Query<Row>;
   /**
-   * @param listener - called now, and whenever `state` or `user` changes
+   * @param listener - called now, whenever `state` or `user` changes, and when the gateway has taken a new token
    * @returns what ends that
    */
-  subscribe(listener: (client: Client) => void): () => void;
+  readonly subscribe: (listener: (client: Client) => void) => () => void;
   /**
-   * Asks for a token and signs in anew, on the same connection: after the user has signed in, or has got other rights.
+   * Asks for a token and signs in anew: after the user has signed in or out, or has got other rights. Of the same user it is
+   * the same connection; what was shown of another is void at once.
    *
-   * @throws what the function that gives tokens throws
+   * @throws ClientError `no-token`, where none can be had
    */
   renew(): Promise<void>;
   /** Ends the connection and all that is live on it. */
@@ -71,8 +73,11 @@ export interface Client {
 
 /** What to see of an interface. Each method gives another query; this one stays as it is. */
 export interface Query<Row extends Doc> {
-  /** @param filter - MongoDB's; dates, regular expressions and bigints are sent as such. Several must all match. */
-  where(filter: Record<string, unknown>): Query<Row>;
+  /**
+   * @param filter - MongoDB's, as it is now; dates, regular expressions and bigints are sent as such. Several must all match
+   * @throws TypeError for undefined and other values that no filter has
+   */
+  where(filter: object): Query<Row>;
   /** @param paths - the fields to see of those that the interface shows; `id` always comes along */
   select(...paths: string[]): Query<Row>;
   /** Begins to follow it. */
@@ -97,7 +102,7 @@ export interface Copy<Row extends Doc> {
  * - `joining`: the documents are on their way; those of before, if any, are void;
  * - `live`: every change is followed;
  * - `away`: the connection is lost, and the documents are those of that moment;
- * - `ended`: by `close`, or refused by the gateway, as `error` says. It stays so.
+ * - `ended`: by `close`, with the documents as they were, or refused by the gateway, as `error` says. It stays so.
  */
 export type LiveState = "joining" | "live" | "away" | "ended";
 
@@ -139,24 +144,26 @@ export interface Live<Row extends Doc> {
   readonly error: ClientError | undefined;
   /** How far the copy is; undefined while there is none. */
   readonly position: string | undefined;
-  /** What to go on from later; undefined while joining. */
+  /** What to go on from later; undefined while joining, and where there are only changes. */
   readonly copy: Copy<Row> | undefined;
+  /** What the listeners were told last: the same object until they are told again. */
+  readonly current: LiveUpdate<Row>;
   /**
    * @param listener - called now, and after changes: once for all that came together
    * @returns what ends that
    */
   readonly subscribe: (listener: (update: LiveUpdate<Row>) => void) => () => void;
   /**
-   * Every change from the call on, in order. Of who is more than 10,000 behind the queue is replaced by one `reset`.
+   * Every change from the call on, in order; call it once `ready` to build on `docs`. Of who is more than 10,000 behind the queue is replaced by one `reset`.
    *
    * @throws ClientError, while it is iterated, where the gateway ends it
    */
   changes(): AsyncIterableIterator<Change<Row> | Reset<Row>>;
   /**
    * @returns the documents, as soon as they are all there
-   * @throws ClientError where it ends first
+   * @throws ClientError where it ends first; the signal's reason
    */
-  ready(): Promise<readonly Row[]>;
+  ready(options?: { signal?: AbortSignal }): Promise<readonly Row[]>;
   /**
    * Waits until the copy shows a write, and all before it.
    *

@@ -22,20 +22,32 @@ export type About =
       readonly detail: string;
     };
 
-/** What it sends about the connection. */
-export type General =
-  | { readonly type: "welcome"; readonly user: { sub: string } | null }
-  | { readonly type: "progress" | "pong"; readonly position: string };
+export interface Limits {
+  readonly payloadKilobytes: number;
+  readonly messagesPerMinute: number;
+}
 
-/** A later gateway may send types that this client does not know. */
-export type Received = About | General | (Change<Doc> & { readonly type?: undefined });
+export interface Welcome {
+  readonly type: "welcome";
+  readonly user: { sub: string } | null;
+  readonly limits: Limits;
+}
+
+/** Members and types that this client does not know may come from a later gateway. */
+export type Received =
+  | About
+  | Welcome
+  | { readonly type: "progress" | "pong"; readonly position: string }
+  | (Change<Doc> & { readonly type?: undefined });
 
 /** What a connection tells those that are live on it. */
 export interface Follower {
   /** There is a connection. */
   join(): void;
   /** It is lost. */
-  left(): void;
+  disconnected(): void;
+  /** It is going to be another user's. */
+  discard(): void;
   receive(message: About): void;
   /** Of any view. */
   change(change: Change<Doc>): void;
@@ -45,14 +57,18 @@ export interface Follower {
   end(error: ClientError | undefined): void;
 }
 
-/** What a live query needs of its connection. */
+/** What a live copy needs of its connection. */
 export interface Wire {
-  /** Asks for the rows, or for what was missed, under an id that was not used before; without effect while there is no connection. */
+  /** Asks for the rows, or for what was missed; without effect while there is no connection. */
   join(question: Record<string, unknown>): void;
   /** Asks for no more. */
   leave(): void;
-  /** Asks how far the gateway is: the answer is told to all that is live. */
-  ping(): void;
-  /** The connection forgets it. */
-  ended(): void;
+  /** From now on the copy is told of nothing. */
+  forget(): void;
+  /**
+   * Has the gateway asked how far it is, again and again.
+   *
+   * @returns what ends that
+   */
+  awaitProgress(): () => void;
 }
