@@ -33,6 +33,7 @@ const allowed: Record<string, readonly string[]> = {
   tasks: [...small, "config", "database", "dispatcher", "executors", "http-client", "watcher"],
   api: [...small, "auth", "config", "database", "dispatcher", "filter", "tasks"],
   doctor: [...small, "config", "database", "http-client", "sockets", "tasks", "watcher"],
+  client: ["message"],
   gateway: ["*"],
   index: ["*"],
   cli: ["*"],
