@@ -27,8 +27,8 @@ endif
 
 test: node_modules ## install what the specs need and run all of them
 	npm --silent run lint
-	npm --silent run check
 	npm --silent run build
+	npm --silent run check
 	npm --silent run spec
 
 coverage: node_modules ## the specs with their coverage

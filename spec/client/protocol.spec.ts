@@ -5,6 +5,7 @@ import { closeError, remedyFor } from "../../src/client/error.js";
 import { renewAfter } from "../../src/client/tokens.js";
 import type { Client, Doc, Live, LiveUpdate } from "../../src/client/types.js";
 import { backoff, pauseAfterRefusal, waitFor } from "../../src/client/wait.js";
+import { turnOfTheEventLoop } from "../../src/retry.js";
 import { eventually } from "../support/eventually.js";
 import { type Scripted, type ScriptedConnection, startScripted } from "./scripted.js";
 import { becomes, closeClients, heard, open, until } from "./support.js";
@@ -239,6 +240,7 @@ describe("the client library, as the protocol says", () => {
       expect(wanted).to.equal(false);
       connection.send(ready(id as number, 10), change(11, 10, { id: 1 }));
       await live.caughtUp(at(11));
+      expect(live.docs).to.deep.equal([]);
       connection.send({ type: "reset", id, view: "v", reason: "dropped" }, snapshot(id as number, { id: 1 }));
       connection.send(ready(id as number, 20));
       await live.caughtUp(at(20));
@@ -301,7 +303,11 @@ describe("the client library, as the protocol says", () => {
       await eventually(() => pings() === 3);
       connection.send({ type: "pong", position: at(40) });
       await Promise.all(waiting);
-      expect(pings()).to.be.lessThan(6);
+      const asked = pings();
+      expect(asked).to.be.lessThan(6);
+      // Nobody waits any more. The next question would come within two seconds.
+      await new Promise((resolve) => setTimeout(resolve, 2_500));
+      expect(pings()).to.equal(asked);
     });
   });
 
@@ -314,6 +320,8 @@ describe("the client library, as the protocol says", () => {
     it("with the newest token, though it came while the socket was on its way", async () => {
       let token: string | undefined;
       openWith(() => token);
+      // By now it was asked for a token, and the socket is not open yet.
+      await turnOfTheEventLoop();
       token = "second";
       await client.renew();
       connection = await gateway.next();

@@ -161,10 +161,9 @@ export class LiveCopy<Row extends Doc> implements Live<Row>, Follower {
   }
 
   #addRows(rows: readonly Row[]): void {
+    // There is no position from here to `ready`: a snapshot that breaks off is not gone on from.
     if (this.#clearFirst) this.#clear();
     this.#clearFirst = false;
-    // One that breaks off is not gone on from.
-    this.#position = undefined;
     if (this.#wantsRows) for (const row of rows) this.#rows.set(keyOf(row.id), row);
   }
 
