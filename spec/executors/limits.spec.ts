@@ -2,6 +2,7 @@ import { getEventListeners } from "node:events";
 import { expect } from "chai";
 import { exported } from "../../src/executors/exported.js";
 import type { Executors } from "../../src/executors/pools.js";
+import { progressBurst, progressPerSecond } from "../../src/executors/worker-progress.js";
 import type { generateSlowly } from "./fixtures/statistics.js";
 import { eventually, isAlive, kinds, looping, rejection, shared, started, stopAll } from "./support.js";
 
@@ -121,6 +122,71 @@ for (const kind of kinds) {
       const result = await executors[kind].run(slowly, [[2, 4]], { onProgress: (part: number) => seen.push(part) });
       expect(result.mean).to.equal(3);
       expect(seen).to.deep.equal([0.5, 1]);
+    });
+
+    it("hand over the first values of a flood of progress, then the newest now and then, and the last", async () => {
+      const seen: number[] = [];
+      const { reported, seconds } = await executors[kind].run(
+        (context: { progress(value: { step: number }): void }) => {
+          const value = { step: 0 };
+          const began = performance.now();
+          const passed = () => (performance.now() - began) / 1000;
+          for (; passed() < 0.5; value.step++) context.progress(value);
+          const outcome = { reported: value.step, seconds: passed() };
+          value.step = -1; // what was handed over is what it was then
+          return outcome;
+        },
+        [],
+        { onProgress: ({ step }) => seen.push(step) },
+      );
+      expect(reported).to.be.above(10 * progressBurst);
+      expect(seen.slice(0, progressBurst)).to.deep.equal(Array.from({ length: progressBurst }, (_, step) => step));
+      const most = progressBurst + seconds * progressPerSecond + 1;
+      expect(seen.length).to.be.within(progressBurst + 20, most);
+      expect(seen).to.deep.equal([...seen].sort((a, b) => a - b));
+      expect(seen.at(-1)).to.equal(reported - 1);
+    });
+
+    it("hand over the last value of a flood while the function waits, and before its error", async () => {
+      const flood = async (values: number, end: string, context: { progress(value: number): void }) => {
+        for (let value = 1; value <= values; value++) context.progress(value);
+        if (end === "throws") throw new Error("flooded");
+        await new Promise(() => {});
+      };
+      const values = 3 * progressBurst;
+      const abort = new AbortController();
+      const waiting = executors[kind].run(flood, [values, "waits"], {
+        signal: abort.signal,
+        onProgress: (value: number) => value === values && abort.abort(),
+      });
+      expect(await rejection(waiting)).to.include({ name: "AbortError" });
+      const seen: number[] = [];
+      const throwing = executors[kind].run(flood, [values, "throws"], {
+        onProgress: (value: number) => seen.push(value),
+      });
+      expect(await rejection(throwing)).to.include({ message: "flooded" });
+      expect(seen.at(-1)).to.equal(values);
+    });
+
+    it("throw at a progress that can't be sent, within a flood as well", async () => {
+      const seen: unknown[] = [];
+      const refused = await executors[kind].run(
+        (values: number, context: { progress(value: unknown): void }) => {
+          const refusals: number[] = [];
+          for (let value = 1; value <= values; value++) {
+            try {
+              context.progress(value === 1 || value === values ? () => value : value);
+            } catch {
+              refusals.push(value); // what the spec is about
+            }
+          }
+          return refusals;
+        },
+        [3 * progressBurst],
+        { onProgress: (value) => seen.push(value) },
+      );
+      expect(refused).to.deep.equal([1, 3 * progressBurst]);
+      expect(seen.at(-1)).to.equal(3 * progressBurst - 1);
     });
 
     it("give a function no further argument without onProgress", async () => {

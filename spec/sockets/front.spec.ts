@@ -361,6 +361,68 @@ describe("front", () => {
       });
     }
 
+    /** Asks for a response and reads it at a rate, as long as it `isSlow`. */
+    async function readSlowly(bytesPerSecond: number, isSlow: () => boolean): Promise<RawClient> {
+      const client = await RawClient.open(rig.port);
+      client.socket.on("data", (data: Buffer) => {
+        if (!isSlow()) return;
+        client.socket.pause();
+        setTimeout(() => client.socket.resume(), (data.length / bytesPerSecond) * 1000);
+      });
+      client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      return client;
+    }
+
+    for (const framing of ["of known length", "chunked"] as const) {
+      it(`waits for a slow reader longer than uWebSockets' own 10 s (${framing})`, async function () {
+        this.timeout(60_000);
+        const body = Buffer.alloc(14 * megabyte, "tailgate ");
+        await start((_, res) => {
+          if (framing === "of known length") res.setHeader("Content-Length", body.length);
+          res.write(body);
+          res.end();
+        });
+        const began = performance.now();
+        // The kernel, with 4 MB to send, then reports no room for more than 10 s.
+        const client = await readSlowly(100_000, () => performance.now() - began < 20_000);
+        await until(() => rig.front.active === 1);
+        await until(() => client.closed || rig.front.active === 0);
+        expect(performance.now() - began).to.be.above(20_000);
+        if (framing === "of known length") {
+          const head = (await client.until((text) => text.includes("\r\n\r\n"))).indexOf("\r\n\r\n") + 4;
+          await client.until((text) => text.length >= head + body.length);
+          expect(client.received.subarray(head).equals(body)).to.equal(true);
+        } else {
+          await client.until((text) => text.endsWith("\r\n0\r\n\r\n"));
+        }
+        client.socket.destroy();
+      });
+    }
+
+    for (const [reader, bytesPerSecond] of [
+      ["takes nothing", 1],
+      ["takes less than the least rate", 100_000_000],
+    ] as const) {
+      it(`cuts off a reader that ${reader} (hazard 40)`, async () => {
+        let closed = false;
+        await start(
+          (_, res) => {
+            Readable.from(pieces(100 * megabyte)).pipe(res);
+            res.on("close", () => {
+              closed = !res.writableFinished;
+            });
+          },
+          { responseTimeoutMilliseconds: 2000, responseBytesPerSecond: bytesPerSecond },
+        );
+        const client = await readSlowly(2_000_000, () => true);
+        const began = performance.now();
+        if (reader === "takes nothing") client.socket.pause();
+        await until(() => closed && rig.front.active === 0);
+        expect(performance.now() - began).to.be.within(2000, 7900); // uWebSockets itself takes 8 s at least
+        client.socket.destroy();
+      });
+    }
+
     it("streams both ways at once", async () => {
       await start((req, res) => void req.pipe(res));
       const size = 32 * megabyte;

@@ -3,6 +3,7 @@ import { parentPort } from "node:worker_threads";
 import workerpool from "workerpool";
 import { BadFunctionError, type WorkerContext } from "./exported.js";
 import { describeError } from "./worker-errors.js";
+import { createProgressSender } from "./worker-progress.js";
 import {
   type CallEvent,
   type CallOutcome,
@@ -23,20 +24,18 @@ async function perform(request: CallRequest): Promise<CallOutcome | InstanceType
   const { call } = request;
   current = call;
   emit({ call, event: "started" });
+  const sender = createProgressSender((value) => emit({ call, event: "progress", value }));
   try {
     const args = decode(request.args) as unknown[];
     const fn = await load(request.function);
-    const context: WorkerContext = {
-      progress(value) {
-        // What a function leaves behind has no one to report to.
-        if (current === call) emit({ call, event: "progress", value });
-      },
-    };
+    const context: WorkerContext = { progress: (value) => sender.report(value) };
     const bytes = encode("result", await fn(...args, ...(request.progress ? [context] : [])));
     return parentPort === null ? { result: bytes } : new workerpool.Transfer({ result: bytes }, [bytes.buffer]);
   } catch (error) {
     return { error: describeError(error) };
   } finally {
+    // The last value goes before the outcome. What a function leaves behind has no one to report to.
+    sender.end();
     current = undefined;
   }
 }

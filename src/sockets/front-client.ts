@@ -1,16 +1,6 @@
-import type { ResponseHeader } from "./front-headers.js";
-import { responseText } from "./front-headers.js";
+import { type ResponseHead, responseText } from "./front-headers.js";
+import { Patience, type PatienceOptions } from "./front-patience.js";
 import type { HttpResponse } from "./uws.js";
-
-export interface ResponseHead {
-  status: number;
-  reason: string;
-  headers: readonly ResponseHeader[];
-  /** The length of the body in bytes; undefined sends it chunked. */
-  length: number | undefined;
-  /** Responses to HEAD, 204 and 304: `length` is told, no body follows. */
-  bodiless: boolean;
-}
 
 /**
  * The client's side of one exchange, and the only code that touches uWebSockets' response: that throws when it is
@@ -20,8 +10,11 @@ export interface ResponseHead {
  * - `tryEnd` keeps nothing that the socket does not take; `write` does, and only says so.
  * - With an `onWritable` handler nothing that was kept is sent by itself: an empty cork sends it. Without one, a
  *   writable event would start a timeout of 10 s on a response that is merely slow.
- * - A failed write starts a timeout of 10 s, which ends with the next writable event: a reader that takes nothing for
- *   that long is cut off.
+ * - A failed write starts a timeout of 10 s, which ends with the next writable event. Linux reports that when a third
+ *   of its send buffer is free, and that buffer grows to 4 MB: a reader may take 100 KB/s and be cut off. So while the
+ *   client is behind, more is written every few seconds, event or not. A write fits as soon as there is any room, and
+ *   how much is taken tells a slow reader from one that has stopped.
+ * - What is smaller than the cork buffer, 16 KB, is taken whatever the socket says, and waits for a writable event.
  */
 export class FrontClient {
   #res: HttpResponse | undefined;
@@ -34,15 +27,23 @@ export class FrontClient {
   #closing = false;
   #pauseWanted = false;
   #paused = false;
+  #timer: NodeJS.Timeout | undefined;
+  readonly #patience: Patience;
   readonly #onDrain: () => void;
   readonly #onDone: (aborted: boolean) => void;
 
   /**
    * @param handlers.onDrain - the client has taken what was written: more is welcome
    * @param handlers.onDone - called once: the response was handed over whole, or the connection is gone
+   * @param patience - with a client that is behind with reading: then the connection is cut
    */
-  constructor(res: HttpResponse, handlers: { onDrain: () => void; onDone: (aborted: boolean) => void }) {
+  constructor(
+    res: HttpResponse,
+    handlers: { onDrain: () => void; onDone: (aborted: boolean) => void },
+    patience: PatienceOptions,
+  ) {
     this.#res = res;
+    this.#patience = new Patience(patience);
     this.#onDrain = handlers.onDrain;
     this.#onDone = handlers.onDone;
     res.onAborted(() => this.#done(true));
@@ -111,13 +112,15 @@ export class FrontClient {
       if (this.#held !== undefined) this.#held = Buffer.concat([this.#held, chunk]);
       else this.#push(res, chunk);
     });
+    this.#pushLastByte();
     return !this.#stalled;
   }
 
   /** Ends the response, after what is still held for a slow client. */
   end(): void {
     this.#ending = true;
-    if (this.#held === undefined) this.#corked((res) => this.#finish(res));
+    const isWaiting = this.#stalled && this.#timer !== undefined;
+    if (this.#held === undefined && !isWaiting) this.#corked((res) => this.#finish(res));
   }
 
   /**
@@ -176,16 +179,27 @@ export class FrontClient {
 
   #pushSized(res: HttpResponse, chunk: Buffer, length: number): void {
     const before = res.getWriteOffset();
+    const isEnd = before + chunk.length >= length;
+    // The response must not be over while the binary keeps a part of it, for then nobody looks after a slow reader.
+    // As it keeps what is small, the last byte goes alone: it is refused as long as anything is kept.
+    const alone = isEnd && chunk.length > 1 && this.#timer !== undefined;
     // The last chance to touch it: reading has to go on, for the rest of a body that nobody waits for and for what
     // the client asks next.
-    if (before + chunk.length >= length) this.resumeReading();
-    const [ok, finished] = res.tryEnd(chunk, length);
+    if (isEnd) this.resumeReading();
+    const [ok, finished] = res.tryEnd(alone ? chunk.subarray(0, -1) : chunk, length);
     if (finished) {
       this.#done(false);
       return;
     }
-    if (!ok) this.#held = chunk.subarray(res.getWriteOffset() - before);
-    this.#setStalled(!ok);
+    const written = res.getWriteOffset() - before;
+    this.#patience.taken(written);
+    if (!ok || alone) this.#held = chunk.subarray(written);
+    this.#setStalled(!ok || alone);
+  }
+
+  /** After a cork of its own, which has sent what it could of the rest. */
+  #pushLastByte(): void {
+    if (this.#held?.length === 1) this.#pushHeld();
   }
 
   #pushChunked(res: HttpResponse, chunk: Buffer): void {
@@ -196,11 +210,13 @@ export class FrontClient {
     if (this.#stalled && rest.length > probeBytes) {
       if (!res.write(rest.subarray(0, probeBytes))) {
         this.#held = rest.subarray(probeBytes);
+        this.#setStalled(true);
         return;
       }
       rest = rest.subarray(probeBytes);
     }
     this.#setStalled(!res.write(rest));
+    this.#patience.taken(chunk.length);
   }
 
   #finish(res: HttpResponse): void {
@@ -219,20 +235,55 @@ export class FrontClient {
   }
 
   #onWritable(): boolean {
-    this.#corked((res) => {
-      const held = this.#held;
-      this.#held = undefined;
-      if (held !== undefined) this.#push(res, held);
-    });
+    // The event has ended the binary's timeout as well.
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#patience.setBehind(false);
+    this.#pushHeld();
     if (!this.#alive || this.#held !== undefined) return true;
     if (this.#ending) this.#corked((res) => this.#finish(res));
     else this.#onDrain();
     return true;
   }
 
+  #pushHeld(): void {
+    this.#corked((res) => {
+      const held = this.#held;
+      this.#held = undefined;
+      if (held !== undefined) this.#push(res, held);
+    });
+  }
+
+  /** Sees to a client that is behind until the next writable event, for until then the binary's timeout runs. */
+  #watch(): void {
+    if (!this.#alive) return;
+    const left = this.#stalled ? this.#patience.leftMilliseconds : renewMilliseconds;
+    this.#timer ??= setTimeout(() => this.#onWatch(), Math.min(left, renewMilliseconds));
+  }
+
+  #onWatch(): void {
+    this.#timer = undefined;
+    if (!this.#alive) return;
+    if (this.#stalled && this.#patience.leftMilliseconds <= 0) {
+      this.close();
+      return;
+    }
+    this.keepReading();
+    this.#watch();
+    this.#pushHeld();
+    this.#pushLastByte();
+    if (!this.#alive || this.#held !== undefined) return;
+    if (!this.#ending) this.#onDrain();
+    // Of a chunked response the binary may still keep something: it ends with the next event, which nothing more delays.
+    else if (!this.#stalled) this.#corked((res) => this.#finish(res));
+  }
+
   #setStalled(stalled: boolean): void {
-    if (stalled === this.#stalled) return;
+    const before = this.#stalled;
     this.#stalled = stalled;
+    this.#patience.setBehind(stalled);
+    if (stalled) this.#watch();
+    if (stalled === before) return;
     if (stalled && this.#paused) {
       this.#paused = false;
       this.keepReading();
@@ -257,6 +308,7 @@ export class FrontClient {
   #done(aborted: boolean): void {
     if (this.#res === undefined) return;
     this.#res = undefined;
+    clearTimeout(this.#timer);
     this.#held = undefined;
     this.#stalled = false;
     this.#onDone(aborted);
@@ -264,3 +316,5 @@ export class FrontClient {
 }
 
 const probeBytes = 1024;
+/** How often uWebSockets' patience is renewed: well under the 8 to 12 s after which it gives up. */
+export const renewMilliseconds = 3000;

@@ -12,6 +12,16 @@ export interface RequestHead {
   hasBody: boolean;
 }
 
+export interface ResponseHead {
+  status: number;
+  reason: string;
+  headers: readonly ResponseHeader[];
+  /** The length of the body in bytes; undefined sends it chunked. */
+  length: number | undefined;
+  /** Responses to HEAD, 204 and 304: `length` is told, no body follows. */
+  bodiless: boolean;
+}
+
 /** `unanswerable`: the binary itself answers 400 as soon as the handler returns. */
 export type HeadProblem = "unanswerable" | "malformed" | "unsupported" | "tooLarge";
 

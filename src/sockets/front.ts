@@ -1,7 +1,7 @@
 import { type ClientRequest, type IncomingMessage, request } from "node:http";
 import type { Logger } from "../log.js";
 import { FrontAgent } from "./front-agent.js";
-import { FrontClient } from "./front-client.js";
+import { FrontClient, renewMilliseconds } from "./front-client.js";
 import { addressText, type RequestHead, readRequestHead, responseHeaders } from "./front-headers.js";
 import { type Problem, problems, respondProblem } from "./front-problems.js";
 import type { HttpRequest, HttpResponse } from "./uws.js";
@@ -23,6 +23,13 @@ export interface FrontOptions {
   bodyTimeoutMilliseconds?: number;
   /** The slowest sending of a body that is waited for, in bytes per second. Default 1024. */
   bodyBytesPerSecond?: number;
+  /**
+   * How long a client may take nothing of a response that waits for it, then the connection is cut. What it takes
+   * extends it, by `responseBytesPerSecond`, up to this time again. Default 60,000.
+   */
+  responseTimeoutMilliseconds?: number;
+  /** The slowest reading of a response that is waited for, in bytes per second. Default 25,000. */
+  responseBytesPerSecond?: number;
   /** Requests in flight above which new ones get 503. Default 500. */
   maxConcurrent?: number;
   log: Logger;
@@ -54,6 +61,8 @@ export function createFront(options: FrontOptions): Front {
     headerTimeoutMilliseconds: options.headerTimeoutMilliseconds ?? 60_000,
     bodyTimeoutMilliseconds: options.bodyTimeoutMilliseconds ?? 30_000,
     bodyBytesPerSecond: options.bodyBytesPerSecond ?? 1024,
+    responseTimeoutMilliseconds: options.responseTimeoutMilliseconds ?? 60_000,
+    responseBytesPerSecond: options.responseBytesPerSecond ?? 25_000,
     // Idle connections go before the server behind closes them (node:http: after 5 s), for a request that meets the
     // close half-way would fail.
     agent: new FrontAgent(options.target, { keepAlive: true, scheduling: "lifo", timeout: 2500 }),
@@ -126,10 +135,9 @@ class Exchange {
     this.#shared = shared;
     this.#head = head;
     this.#bodyDone = !head.hasBody;
-    this.#client = new FrontClient(res, {
-      onDrain: () => this.#response?.resume(),
-      onDone: (aborted) => this.#end(aborted),
-    });
+    const handlers = { onDrain: () => this.#response?.resume(), onDone: (aborted: boolean) => this.#end(aborted) };
+    const { responseTimeoutMilliseconds: milliseconds, responseBytesPerSecond: bytesPerSecond } = shared;
+    this.#client = new FrontClient(res, handlers, { milliseconds, bytesPerSecond });
     shared.exchanges.add(this);
   }
 
@@ -271,11 +279,11 @@ class Exchange {
   }
 }
 
-// Well under the 8 to 12 s after which uWebSockets gives up.
-const renewMilliseconds = 3000;
 // Reading can't be paused while the response waits for the client; this is the most that may pile up meanwhile.
 const maxWaitingBytes = 16 * 1024 * 1024;
 
 function bareClient(res: HttpResponse): FrontClient {
-  return new FrontClient(res, { onDrain: () => {}, onDone: () => {} });
+  // A problem is handed over in one piece.
+  const patience = { milliseconds: 0, bytesPerSecond: 1 };
+  return new FrontClient(res, { onDrain: () => {}, onDone: () => {} }, patience);
 }
