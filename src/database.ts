@@ -93,6 +93,7 @@ export function createDatabase(options: { uri: string; log: Logger; startTimeout
   let support: Support = supportOf({});
   let serverVersion = "";
   let tag = "00000000";
+  let isByName = false;
   let isReachable = true;
   client.on("topologyDescriptionChanged", ({ newDescription }) => {
     isReachable = [...newDescription.servers.values()].some(({ type }) => type !== "Unknown");
@@ -114,16 +115,18 @@ export function createDatabase(options: { uri: string; log: Logger; startTimeout
       return isReachable;
     },
     async isReplaced() {
-      const before = tag;
-      tag = await identify(client, db);
-      return tag !== before;
+      const found = await identify(client, db);
+      // What may or may not be looked at any more says nothing.
+      if (found.tag === tag || found.isByName !== isByName) return false;
+      tag = found.tag;
+      return true;
     },
     async start(signal) {
       await reach(client, options, signal, async () => {
         const build = await db.command({ buildInfo: 1 });
         serverVersion = String(build.version);
         support = supportOf(build);
-        tag = await identify(client, db);
+        ({ tag, isByName } = await identify(client, db));
       });
       options.log.info(
         { database: db.databaseName, server: serverVersion, uri: redact(options.uri) },
@@ -231,14 +234,15 @@ export function supportOf(build: Document): Support {
  * where a server has none, its oplog. An oplog is a member's own, so it serves only where it is certain that there is nothing
  * better; where the first may not be listed, the names have to do.
  */
-async function identify(client: MongoClient, db: Db): Promise<string> {
+async function identify(client: MongoClient, db: Db): Promise<{ tag: string; isByName: boolean }> {
   const hello = await db.command({ hello: 1 });
   const version = await uuidOf(client, "admin", "system.version");
   const uuid = version === "none" ? await uuidOf(client, "local", "oplog.rs") : version;
-  return createHash("sha256")
+  const tag = createHash("sha256")
     .update(`${hello.setName ?? "sharded"}\n${db.databaseName}\n${uuid}`)
     .digest("hex")
     .slice(0, 8);
+  return { tag, isByName: uuid === notAllowed };
 }
 
 async function uuidOf(client: MongoClient, database: string, collection: string): Promise<string> {
@@ -249,10 +253,12 @@ async function uuidOf(client: MongoClient, database: string, collection: string)
   } catch (error) {
     // No privilege to list that database's collections, or no such thing there: nothing that reading the interfaces needs. A
     // connection that broke, or a server that is about to stop, says nothing of that, and would make positions that nobody knows.
-    if (isUnauthorized(error) || unsupportedCodes.has(codeOf(error))) return "not allowed";
+    if (isUnauthorized(error) || unsupportedCodes.has(codeOf(error))) return notAllowed;
     throw error;
   }
 }
 
+/** In the place of what may not be listed. */
+const notAllowed = "not allowed";
 /** IllegalOperation, CommandNotFound, InvalidNamespace, CommandNotSupported, NotImplemented. */
 const unsupportedCodes = new Set([20, 59, 73, 115, 238]);

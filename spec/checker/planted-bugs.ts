@@ -216,8 +216,8 @@ export const plantedBugs: readonly PlantedBug[] = [
   {
     name: "a subscription without rows that is ready before it is live",
     file: "sockets/subscription.ts",
-    search: '"", false);\n    this.#attach();\n',
-    replacement: '"", false);\n    setTimeout(() => this.#hasEnded || this.#attach(), 50);\n',
+    search: "    this.view.beginAt(head);\n    this.#attach();\n",
+    replacement: "    setTimeout(() => this.#hasEnded || this.#attach(), 50);\n",
     finds: ["gap", "lost"],
     scenario: { ...busy, weights: { "begin live": 1 }, collections: ["items", "open"], interfaces: withImages },
     seconds: 4,

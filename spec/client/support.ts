@@ -29,7 +29,8 @@ export function until<Row extends Doc>(
 ): Promise<LiveUpdate<Row>> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
-      reject(new Error(`not in ${timeoutMilliseconds} ms; ${live.state} ${live.error} ${JSON.stringify(live.docs)}`));
+      const rows = JSON.stringify(live.docs.slice(-5));
+      reject(new Error(`not in ${timeoutMilliseconds} ms; ${live.state} ${live.error} ${live.docs.length}: ${rows}`));
     }, timeoutMilliseconds);
     let leave: (() => void) | undefined;
     let found: LiveUpdate<Row> | undefined;

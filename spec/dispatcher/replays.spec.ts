@@ -158,6 +158,8 @@ describe("replays", () => {
     }
     const counting: ViewReader = {
       matching: reader.matching,
+      saysItsPlace: reader.saysItsPlace,
+      present: reader.present,
       hasImages: reader.hasImages,
       idsOf: reader.idsOf,
       async rowsOf(...wanted) {

@@ -41,9 +41,28 @@ describe("what a view shows, remembered where there are no pre-images", () => {
 
   it("a document that came is told to have come by its own change, even if an earlier look-up saw it", () => {
     const here = { _id: "done", state: "running", n: 1 };
-    expect(take("update", { _id: "done", set: { n: 1 }, after: here })).to.equal("insert");
+    expect(take("update", { _id: "done", set: { n: 1 }, after: here })).to.equal(undefined);
     expect(take("update", { _id: "done", set: { state: "running" }, after: here })).to.equal("insert");
     expect(take("update", { _id: "done", set: { n: 2 }, after: { ...here, n: 2 } })).to.equal("update");
+  });
+
+  it("a document that came and went is told of by nobody, though an earlier look-up saw it", () => {
+    const here = { _id: "done", state: "running", n: 1 };
+    expect(take("update", { _id: "done", set: { n: 1 }, after: here })).to.equal(undefined);
+    for (const set of [{ state: "running" }, { state: "done" }]) {
+      expect(take("update", { _id: "done", set, after: { ...here, state: "done" } })).to.equal(undefined);
+    }
+  });
+
+  it("a document that left and came back is there, though what the filter looks at does not show", () => {
+    view = new View({ name: "items", collection: "items" }, createRepresentation({ fields: ["n"] }), running, "", {});
+    view.shown = new ViewIndex().shownBy(view);
+    const here = { _id: 1, state: "running", n: 1 };
+    take("insert", { _id: 1, after: here });
+    expect(take("update", { _id: 1, set: { n: 1 }, after: { ...here, state: "done" } })).to.equal("delete");
+    expect(take("update", { _id: 1, set: { state: "done" }, after: here })).to.equal("update");
+    expect(take("update", { _id: 1, set: { state: "running" }, after: here })).to.equal("update");
+    expect(take("update", { _id: 1, set: { hidden: 1 }, after: here })).to.equal(undefined);
   });
 
   it("a document that somebody has read ahead of the stream is told to be gone, and no other", () => {

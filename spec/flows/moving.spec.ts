@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "chai";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
 import { startProxy, type Proxy as TcpProxy } from "../support/proxy.js";
@@ -87,6 +88,73 @@ describe("a client that moves to a gateway that lags, where there are no pre-ima
     setTimeout(end.open, 500);
     await client.until((rows) => rows.has('"later"') && !rows.has(JSON.stringify(ghost)));
     expect(client.resets).to.deep.equal(["membership-unknown"]);
+    expect(client.faults).to.deep.equal([]);
+  });
+});
+
+describe("who comes with what was read ahead of the stream, where there are no pre-images", () => {
+  const entering = "a-document-that-enters-and-leaves";
+  let database: SpecDatabase;
+  let proxy: TcpProxy;
+  const gateways: TestGateway[] = [];
+  const subscribers: Subscriber[] = [];
+  const stream = gate();
+  let isHeld = false;
+  const items = () => database.db.collection<Item>("items");
+
+  before(async () => {
+    database = await freshDatabase();
+    await database.db.createCollection("items");
+    await items().insertOne({ _id: entering, user: "other" });
+    const target = new URL(database.uri);
+    // Both gateways are behind: the document's changes come when they are let.
+    proxy = await startProxy(
+      { port: Number(target.port) },
+      {
+        async answered(chunk) {
+          if (isHeld && chunk.includes(entering) && chunk.includes("updateDescription")) await stream.passed;
+          return chunk;
+        },
+      },
+    );
+    const mongo = `mongodb://127.0.0.1:${proxy.port}${target.pathname}?directConnection=true`;
+    for (let count = 0; count < 2; count++) {
+      gateways.push(await startTestGateway({ mongo, interfaces: { items: { read: true } } }));
+    }
+  });
+  after(async () => {
+    stream.open();
+    for (const { client } of subscribers) await client.close();
+    for (const gateway of gateways) await gateway.stop();
+    await proxy.close();
+    await database.dispose();
+  });
+
+  async function join(gateway: TestGateway | undefined): Promise<Subscriber> {
+    const subscriber = await subscribe(gateway?.websocketUrl ?? "", { interface: "items", filter: { user: "u" } });
+    subscribers.push(subscriber);
+    return subscriber;
+  }
+
+  it("keeps nothing that has ended when the stream gets there", async () => {
+    const [one, other] = gateways;
+    for (const gateway of gateways) await (await join(gateway)).ready();
+    isHeld = true;
+    await items().updateOne({ _id: entering }, { $set: { user: "u" } });
+    let client: Subscriber;
+    // Who comes soon after others is given what those were.
+    do {
+      client = await join(other);
+      await client.ready();
+    } while (!client.rows.has(JSON.stringify(entering)));
+    await client.reconnect(one?.websocketUrl);
+    // It waits for the stream. Did it not, it would be ready long before that.
+    await Promise.race([client.ready(), sleep(1_000)]);
+    await items().updateOne({ _id: entering }, { $set: { user: "other" } });
+    stream.open();
+    isHeld = false;
+    await items().insertOne({ _id: "later", user: "u" });
+    await client.until((rows) => rows.has('"later"') && !rows.has(JSON.stringify(entering)));
     expect(client.faults).to.deep.equal([]);
   });
 });

@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { connectClient } from "../support/client.js";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
 import { type Subscriber, subscribe } from "../support/subscriber.js";
 import {
@@ -135,6 +136,30 @@ describe("PROTOCOL.md, changes and positions", () => {
     await set(1, { n: 16 });
     const [first] = await fresh.take(1);
     expect((first?.previous as string) >= positionOf(ready)).to.equal(true);
+  });
+
+  it("S18: previous is after nobody's position, whoever joined after a time that nobody followed, and how", async () => {
+    const snapshots = { readConcern: "snapshot" } as const;
+    const interfaces = { items: { read: true }, blind: { read: true } };
+    const gateway = await startTestGateway({ mongo: rig.database.uri, interfaces, snapshots });
+    const join = async (more: object): Promise<{ live: LiveClient; ready: Message | undefined }> => {
+      const live = await rig.live({ url: gateway.websocketUrl });
+      await live.next();
+      return { live, ready: (await live.subscribe({ id: 1, interface: "items", ...more })).at(-1) };
+    };
+    const { live: first } = await join({});
+    await first.close();
+    const witness = await connectClient(`${gateway.websocketUrl}?interfaces=blind`);
+    await set(1, { n: 21 });
+    await rig.database.db.collection<Item>("blind").insertOne({ _id: 100, group: "a", n: 1 });
+    await witness.next();
+    await join({});
+    const { live, ready } = await join({ snapshot: false });
+    await set(1, { n: 22 });
+    const [told] = await live.take(1);
+    expect((told?.previous as string) <= positionOf(ready)).to.equal(true);
+    await witness.close();
+    await gateway.stop();
   });
 
   it("S19: reset says why, after ready too, and rows and ready follow by themselves", async () => {

@@ -70,12 +70,11 @@ export interface Dispatcher extends Service, Sink {
   hold(settings: InterfaceSettings, filter: Filter | undefined, representation: Representation): View;
   release(view: View): void;
   /**
-   * Waits, where look-ups saw more than the stream has brought, until it has.
+   * Waits, where no images tell what who returns holds of the view, until the stream has come as far as what they may have seen.
    *
-   * @param since - where somebody comes from, which has been reached
-   * @returns false where it can't be told what they hold of the view
+   * @returns false where it does not
    */
-  hasSettled(view: View, since: string): Promise<boolean>;
+  hasReachedThePresent(view: View): Promise<boolean>;
   /** What of the interface the user may read: all, nothing, or what matches a filter. */
   readRule(settings: InterfaceSettings, user: User | null): ResolvedRule;
 }
@@ -142,13 +141,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       else change(event);
     }
     flush();
-    if (head !== undefined) views.moved(head);
     return index;
   }
 
   function change(event: Change): void {
     traffic.countChange(event);
-    if (event.seenAhead !== undefined) views.sawAhead(event);
     try {
       for (const view of views.touchedBy(event)) {
         if (view.holders > 0) apply(view, event);
@@ -317,7 +314,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     },
     hold: (settings, filter, representation) => hold(views.of(settings, filter, representation, head ?? "")),
     release,
-    hasSettled: (view, since) => views.hasSettled(view, since),
+    hasReachedThePresent: (view) => views.hasReachedThePresent(view),
     dispatch(name, operation, data) {
       if (!interfaces.has(name)) throw unknownInterface(name);
       const told = checked(operation, data);

@@ -5,6 +5,7 @@ import type { MatchOptions } from "../filter/compile.js";
 import type { Filter } from "../filter/parse.js";
 import type { Logger } from "../log.js";
 import { formatPosition, ordinals, type Position, parsePosition, timeOfPosition } from "../position.js";
+import { turnOfTheEventLoop, unlessAborted } from "../retry.js";
 import { createTurns, type Turns } from "../turns.js";
 import { timeOf } from "../watcher/change.js";
 import type { Representation } from "./representation.js";
@@ -20,6 +21,8 @@ const batchSize = 500;
 const readsAtOnce = 20;
 /** How long what is known of a collection's images is taken for granted; one that is missing is met in any case. */
 const imagesMilliseconds = 5_000;
+/** How long the database may take to say what time it is, in milliseconds: without it there is nothing to wait for. */
+const presentMilliseconds = 2_000;
 
 type ReadConcernLevel = "snapshot" | "majority";
 
@@ -59,6 +62,13 @@ export interface ViewReader {
    * they do.
    */
   idsOf(collection: string, filter: Filter, head: string): Promise<{ ids: unknown[]; newest: string }>;
+  /**
+   * The database's present, as the beginning of a position: what anybody has read before is not later. Undefined where it does not
+   * say so soon. Those who ask together get one answer.
+   */
+  present(): Promise<string | undefined>;
+  /** Whether a stream on which nothing comes says how far it has been read. */
+  readonly saysItsPlace: boolean;
   /**
    * The documents that match, as far as a representation needs them.
    *
@@ -168,7 +178,28 @@ export function createViewReader(
     return (isAtOnce ? await readAt(selection, head) : undefined) ?? readSeen(selection, head);
   }
 
+  let asking: Promise<string | undefined> | undefined;
+  async function askPresent(): Promise<string | undefined> {
+    // What is asked for in this turn of the event loop is asked for once.
+    await turnOfTheEventLoop();
+    asking = undefined;
+    try {
+      const { operationTime } = await unlessAborted(db.command({ hello: 1 }), AbortSignal.timeout(presentMilliseconds));
+      return operationTime === undefined ? undefined : timeOfPosition(positionAt(operationTime as Timestamp));
+    } catch (error) {
+      log.debug({ err: error }, "the database's time not read");
+      return undefined;
+    }
+  }
+
   return {
+    present() {
+      asking ??= askPresent();
+      return asking;
+    },
+    get saysItsPlace() {
+      return database.support.isMongodb;
+    },
     // Asked for when the server's version is known.
     get matching() {
       return database.support;

@@ -125,6 +125,8 @@ export class Replay {
     }
     const { after } = change;
     const is = after !== undefined && this.view.matches(after);
+    // What a look-up saw of later changes may have ended when they come, and then nobody but this audience would be missing that.
+    if (is && change.seenAhead !== undefined) this.view.shown?.expect([idKey(change.id)], change.seenAhead);
     if (!is) {
       if (this.audience.kind === "holding") this.audience.rows.delete(idKey(change.id));
       if (was) this.#push("delete", change, `[${this.view.encodeId(change)}]`);

@@ -113,10 +113,16 @@ export class View {
     const is = after !== undefined && this.matches(after);
     this.#remember(change, is);
     if (!is) return was || this.#isExpected(change) ? { operation: "delete", id: this.encodeId(change) } : undefined;
-    if (!was) return { operation: "insert", data: this.representation.encode(after, change.afterBytes) };
-    if (!this.representation.mayShow(change)) return undefined;
+    const moves = this.shown !== undefined && (change.operation === "insert" || touchesFilter(change, this.filter));
+    if (!was) {
+      // Its look-up saw a later state: the change that leads there tells of it, unless the document is gone again by then.
+      if (this.shown !== undefined && !moves) return undefined;
+      return { operation: "insert", data: this.representation.encode(after, change.afterBytes) };
+    }
+    // One that an earlier look-up saw outside has been told to have left, whether the fields that moved it back show or not.
+    if (!moves && !this.representation.mayShow(change)) return undefined;
     const data = this.representation.encode(after, change.afterBytes);
-    return this.looksTheSame(change, data) ? undefined : { operation: "update", data };
+    return !moves && this.looksTheSame(change, data) ? undefined : { operation: "update", data };
   }
 
   /** Takes note of a change while nobody follows the view: there is nothing to encode. */

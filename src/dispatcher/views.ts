@@ -7,7 +7,7 @@ import type { Change } from "../watcher/change.js";
 import { idKey } from "./id-key.js";
 import type { ViewReader } from "./reader.js";
 import type { Representation } from "./representation.js";
-import { touchesFilter, View, viewId } from "./view.js";
+import { View, viewId } from "./view.js";
 import { ViewIndex } from "./view-index.js";
 
 /** Changes that may wait for a view that is being prepared; more than that and its audience starts again. */
@@ -17,6 +17,8 @@ const pendingChanges = 100_000;
 const patienceMilliseconds = 5_000;
 /** How long the stream may take to reach what was read, in milliseconds: without writes, until the server's next sign of life. */
 const behindMilliseconds = 12_000;
+/** The same where it may be there without saying so. */
+const quietMilliseconds = 2_000;
 
 /** A filtered view that does not yet know what it shows, and the changes that wait for it. */
 interface Preparation {
@@ -49,8 +51,6 @@ export class Views {
   readonly #blind = new Set<string>();
   /** Those who wait for the head to reach a time. */
   readonly #behind = new Set<{ readonly time: string; readonly reached: () => void }>();
-  /** Updates whose document was looked up at a time that the stream has not reached. */
-  readonly #ahead = new Set<Change>();
   readonly #options: ViewsOptions;
 
   constructor(options: ViewsOptions) {
@@ -88,34 +88,27 @@ export class Views {
     return this.#indexes.get(change.collection)?.touchedBy(change) ?? [];
   }
 
-  /** The update's document was looked up, and may be a later one. */
-  sawAhead(change: Change): void {
-    this.#ahead.add(change);
-  }
-
   /**
-   * Another gateway may have looked a document up earlier than this one, and have told who comes from there of a state that was none
-   * here. What ended it is known when the stream has reached what was looked up.
+   * Who returns may hold what this gateway has not seen: another one, or the API, has read it ahead of the stream, or looked it up
+   * at another moment. All of that happened before they came. When the stream has reached the present, its end is either among
+   * the changes that they are told, or is still to come for a document that the view has.
    *
-   * @param since - where somebody comes from, which has been reached
-   * @returns false where it can't be told what they hold
+   * @returns false where the stream does not come that far, and so it can't be told what they hold
    */
-  async hasSettled(view: View, since: string): Promise<boolean> {
+  async hasReachedThePresent(view: View): Promise<boolean> {
     if (view.shown === undefined) return true;
-    let time = "";
-    for (const change of this.#ahead) {
-      if (change.collection !== view.collection || change.position > since || !touchesFilter(change, view.filter))
-        continue;
-      if ((change.seenAhead ?? "") > time) time = change.seenAhead ?? "";
-    }
-    return time === "" || this.#reaches(time);
+    const { reader, head } = this.#options;
+    const present = await reader.present();
+    if (present === undefined || present <= timeOfPosition(head())) return true;
+    // Of others than MongoDB a stream may say nothing of its place for long where nothing is written.
+    const isReached = await this.#reaches(present, reader.saysItsPlace ? behindMilliseconds : quietMilliseconds);
+    return isReached || !reader.saysItsPlace;
   }
 
   /** The head has moved. */
   moved(head: string): void {
-    if (this.#behind.size === 0 && this.#ahead.size === 0) return;
+    if (this.#behind.size === 0) return;
     const time = timeOfPosition(head);
-    for (const change of this.#ahead) if ((change.seenAhead ?? "") <= time) this.#ahead.delete(change);
     for (const waiting of this.#behind) {
       if (waiting.time > time) continue;
       this.#behind.delete(waiting);
@@ -164,19 +157,19 @@ export class Views {
   async #idsOf(view: View, filter: Filter): Promise<readonly unknown[]> {
     const { reader, head } = this.#options;
     const { ids, newest } = await reader.idsOf(view.collection, filter, head());
-    if (newest > timeOfPosition(head()) && !(await this.#reaches(newest))) {
+    if (newest > timeOfPosition(head()) && !(await this.#reaches(newest, behindMilliseconds))) {
       throw new Error("the change stream is behind what was read");
     }
     return ids;
   }
 
   /** @returns whether the stream reaches the time, before it takes too long */
-  async #reaches(time: string): Promise<boolean> {
+  async #reaches(time: string, milliseconds: number): Promise<boolean> {
     const ending = new AbortController();
     const isReached = await new Promise<boolean>((resolve) => {
       const waiting = { time, reached: () => resolve(true) };
       this.#behind.add(waiting);
-      void sleep(behindMilliseconds, AbortSignal.any([this.#options.signal, ending.signal])).then(() => {
+      void sleep(milliseconds, AbortSignal.any([this.#options.signal, ending.signal])).then(() => {
         this.#behind.delete(waiting);
         resolve(false);
       });

@@ -239,7 +239,7 @@ export class Session implements Subscriber {
 }
 
 function internalError(cause: unknown): RequestError {
-  return new RequestError(500, "internal", "the subscription failed; subscribe again", {}, { cause });
+  return new RequestError(500, "internal", "the gateway failed; its log says why", {}, { cause });
 }
 
 function allowing(allowedPaths: readonly string[] | undefined): { allowedPaths?: readonly string[] } {

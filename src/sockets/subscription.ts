@@ -115,7 +115,7 @@ export class Subscription {
     const position = parsePosition(since);
     if (position === undefined || !(await this.#reached(since))) return "unknown-position";
     if (position.tag !== parsePosition(dispatcher.head ?? "")?.tag) return "unknown-position";
-    if (!(await dispatcher.hasSettled(this.view, since))) return "membership-unknown";
+    if (!(await dispatcher.hasReachedThePresent(this.view))) return "membership-unknown";
     const { replays } = dispatcher;
     let replay = replays.of(this.view, since);
     try {
@@ -235,7 +235,9 @@ export class Subscription {
       next = this.#sendFrames(replay.frames, next, next === first ? from : undefined);
       if (next === replay.frames.length && hasAll) {
         const position = next === first ? from : (replay.frames[next - 1]?.position ?? from);
-        this.view.beginAt(position);
+        // An exact snapshot stands after all that has its time, of which there may be more to come.
+        const { head = position } = dispatcher;
+        this.view.beginAt(position < head ? position : head);
         this.#closeGap(position);
         // The others first: this one has all.
         end(!replay.isOfRowsAlone);

@@ -23,7 +23,14 @@ import { createPatience } from "./patience.js";
 import { createPositions } from "./positions.js";
 import type { RawEvent } from "./raw-event.js";
 import { createResumePoint } from "./resume-point.js";
-import { normalSilenceMilliseconds, optionsOf, pipelineOf, type RawBatch, readBatches } from "./stream.js";
+import {
+  normalSilenceMilliseconds,
+  optionsOf,
+  pipelineOf,
+  type RawBatch,
+  readBatches,
+  SilentStreamError,
+} from "./stream.js";
 
 /** Longer than the server holds back an empty batch: something is wrong, though perhaps not for long. */
 const lateMilliseconds = 4_000;
@@ -104,6 +111,8 @@ export function createWatcher(options: WatcherOptions): Watcher {
   /** The history between the last token and now can't be had. */
   let lost = false;
   let hasDispatched = false;
+  /** The connection was lost since the database was looked at. */
+  let mayBeReplaced = false;
   /** No event has come, and the time at which the stream began has not been tried instead of a token. */
   let mayBeginAtTime = true;
   /** Where the history that is read again at the start begins, unless the oplog is shorter. */
@@ -120,7 +129,8 @@ export function createWatcher(options: WatcherOptions): Watcher {
   async function follow(opened: () => void): Promise<void> {
     const openedWith = batchSize;
     assemble.reset();
-    if (hasDispatched) await throwIfReplaced();
+    if (mayBeReplaced) await throwIfReplaced();
+    mayBeReplaced = false;
     const from = await resumePoint();
     for await (const batch of readBatches(db, pipelineOf(options.collections, database.support), {
       stream: { ...optionsOf(database.support), ...from, batchSize },
@@ -144,10 +154,15 @@ export function createWatcher(options: WatcherOptions): Watcher {
 
   /** Not every server refuses the token of another one's stream, and its clients would hear of nothing for a while, or of what never was. */
   async function throwIfReplaced(): Promise<void> {
+    const { silenceMilliseconds } = patience;
+    const late = AbortSignal.timeout(silenceMilliseconds);
     const isReplaced = database.isReplaced().catch((error: unknown) => {
       throw new LookUpError(error);
     });
-    if (await unlessAborted(isReplaced, stopping.signal)) throw new DatabaseReplacedError();
+    const answer = await unlessAborted(isReplaced, AbortSignal.any([stopping.signal, late])).catch((error: unknown) => {
+      throw late.aborted ? new SilentStreamError(silenceMilliseconds) : error;
+    });
+    if (answer) throw new DatabaseReplacedError();
   }
 
   /**
@@ -272,6 +287,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       refillFrom = undefined;
       return;
     }
+    mayBeReplaced = hasDispatched;
     trouble = troubles[recovery];
     metrics.streamFailures.inc({ recovery });
     log[recovery === "resume" ? "warn" : "error"]({ err: error, recovery }, "change stream failed");
