@@ -8,7 +8,12 @@ import { type Subscriber, subscribe } from "../support/subscriber.js";
 type Item = { _id: string; user: string };
 
 /** Something that is held back until it is let go. */
-function gate(): { passed: Promise<void>; open(): void } {
+interface Gate {
+  readonly passed: Promise<void>;
+  open(): void;
+}
+
+function gate(): Gate {
   let open = (): void => undefined;
   const passed = new Promise<void>((resolve) => {
     open = resolve;
@@ -16,145 +21,115 @@ function gate(): { passed: Promise<void>; open(): void } {
   return { passed, open: () => open() };
 }
 
-describe("a client that moves to a gateway that lags, where there are no pre-images", () => {
-  const ghost = "a-document-that-is-here-for-a-moment";
+/** The document that is told of, and by whose id what is about it is known on its way. */
+const subject = "the-document-that-comes-and-goes";
+const key = JSON.stringify(subject);
+
+describe("a client that moves between gateways that lag, where there are no pre-images", () => {
   let database: SpecDatabase;
   let proxy: TcpProxy;
   const gateways: TestGateway[] = [];
   const subscribers: Subscriber[] = [];
-  const lookUp = gate();
-  const end = gate();
-  let asked = gate();
+  const gates: Gate[] = [];
+  const held = (): Gate => {
+    const made = gate();
+    gates.push(made);
+    return made;
+  };
   const items = () => database.db.collection<Item>("items");
 
-  before(async () => {
+  beforeEach(async () => {
     database = await freshDatabase();
     await database.db.createCollection("items");
     await items().insertMany([
       { _id: "stays", user: "u" },
-      { _id: ghost, user: "other" },
+      { _id: subject, user: "other" },
     ]);
-    const target = new URL(database.uri);
-    // Its look-up of the document, and the news of its end, come when they are let.
-    proxy = await startProxy(
-      { port: Number(target.port) },
-      {
-        sent(chunk) {
-          if (!chunk.includes(ghost) || !chunk.includes("$in")) return undefined;
-          asked.open();
-          return lookUp.passed;
-        },
-        async answered(chunk) {
-          if (chunk.includes(ghost) && chunk.includes("delete")) await end.passed;
-          return chunk;
-        },
-      },
-    );
-    const behind = `mongodb://127.0.0.1:${proxy.port}${target.pathname}?directConnection=true`;
-    for (const mongo of [behind, database.uri]) {
-      gateways.push(await startTestGateway({ mongo, interfaces: { items: { read: true } } }));
-    }
-    asked = gate();
   });
-  after(async () => {
-    lookUp.open();
-    end.open();
-    for (const { client } of subscribers) await client.close();
-    for (const gateway of gateways) await gateway.stop();
+  afterEach(async () => {
+    for (const { open } of gates.splice(0)) open();
+    for (const { client } of subscribers.splice(0)) await client.close();
+    for (const gateway of gateways.splice(0)) await gateway.stop();
     await proxy.close();
     await database.dispose();
   });
 
-  async function join(gateway: TestGateway | undefined): Promise<Subscriber> {
-    const subscriber = await subscribe(gateway?.websocketUrl ?? "", { interface: "items", filter: { user: "u" } });
+  /** @param tap - what holds back what */
+  async function startBehind(tap: Parameters<typeof startProxy>[1]): Promise<string> {
+    const { port, pathname } = new URL(database.uri);
+    proxy = await startProxy({ port: Number(port) }, tap);
+    return `mongodb://127.0.0.1:${proxy.port}${pathname}?directConnection=true`;
+  }
+
+  async function start(mongo: string): Promise<TestGateway> {
+    const gateway = await startTestGateway({ mongo, interfaces: { items: { read: true } } });
+    gateways.push(gateway);
+    return gateway;
+  }
+
+  async function join(gateway: TestGateway): Promise<Subscriber> {
+    const subscriber = await subscribe(gateway.websocketUrl, { interface: "items", filter: { user: "u" } });
     subscribers.push(subscriber);
     await subscriber.ready();
     return subscriber;
   }
 
   it("does not keep what the one before showed it of a moment that this one did not see", async () => {
-    const [slow, quick] = gateways;
+    const [asked, lookUp, end] = [held(), held(), held()];
+    const behind = await startBehind({
+      sent(chunk) {
+        if (!chunk.includes(subject) || !chunk.includes("$in")) return undefined;
+        asked.open();
+        return lookUp.passed;
+      },
+      async answered(chunk) {
+        if (chunk.includes(subject) && chunk.includes("delete")) await end.passed;
+        return chunk;
+      },
+    });
+    const [slow, quick] = [await start(behind), await start(database.uri)];
     await join(slow);
     const client = await join(quick);
-    await items().updateOne({ _id: ghost }, { $set: { user: "u" } });
-    await client.until((rows) => rows.has(JSON.stringify(ghost)));
+    await items().updateOne({ _id: subject }, { $set: { user: "u" } });
+    await client.until((rows) => rows.has(key));
     await asked.passed;
     await client.client.close();
-    await items().deleteOne({ _id: ghost });
+    await items().deleteOne({ _id: subject });
     // The look-up finds nothing now, and the end has not come yet.
     lookUp.open();
-    await client.reconnect(slow?.websocketUrl);
+    await client.reconnect(slow.websocketUrl);
     await items().insertOne({ _id: "later", user: "u" });
     setTimeout(end.open, 500);
-    await client.until((rows) => rows.has('"later"') && !rows.has(JSON.stringify(ghost)));
+    await client.until((rows) => rows.has('"later"') && !rows.has(key));
     expect(client.resets).to.deep.equal(["membership-unknown"]);
     expect(client.faults).to.deep.equal([]);
   });
-});
 
-describe("who comes with what was read ahead of the stream, where there are no pre-images", () => {
-  const entering = "a-document-that-enters-and-leaves";
-  let database: SpecDatabase;
-  let proxy: TcpProxy;
-  const gateways: TestGateway[] = [];
-  const subscribers: Subscriber[] = [];
-  const stream = gate();
-  let isHeld = false;
-  const items = () => database.db.collection<Item>("items");
-
-  before(async () => {
-    database = await freshDatabase();
-    await database.db.createCollection("items");
-    await items().insertOne({ _id: entering, user: "other" });
-    const target = new URL(database.uri);
-    // Both gateways are behind: the document's changes come when they are let.
-    proxy = await startProxy(
-      { port: Number(target.port) },
-      {
-        async answered(chunk) {
-          if (isHeld && chunk.includes(entering) && chunk.includes("updateDescription")) await stream.passed;
-          return chunk;
-        },
+  it("keeps nothing that was read ahead of the stream, and has ended when that gets there", async () => {
+    const stream = held();
+    let isHeld = false;
+    const behind = await startBehind({
+      async answered(chunk) {
+        if (isHeld && chunk.includes(subject) && chunk.includes("updateDescription")) await stream.passed;
+        return chunk;
       },
-    );
-    const mongo = `mongodb://127.0.0.1:${proxy.port}${target.pathname}?directConnection=true`;
-    for (let count = 0; count < 2; count++) {
-      gateways.push(await startTestGateway({ mongo, interfaces: { items: { read: true } } }));
-    }
-  });
-  after(async () => {
-    stream.open();
-    for (const { client } of subscribers) await client.close();
-    for (const gateway of gateways) await gateway.stop();
-    await proxy.close();
-    await database.dispose();
-  });
-
-  async function join(gateway: TestGateway | undefined): Promise<Subscriber> {
-    const subscriber = await subscribe(gateway?.websocketUrl ?? "", { interface: "items", filter: { user: "u" } });
-    subscribers.push(subscriber);
-    return subscriber;
-  }
-
-  it("keeps nothing that has ended when the stream gets there", async () => {
-    const [one, other] = gateways;
-    for (const gateway of gateways) await (await join(gateway)).ready();
+    });
+    const [one, other] = [await start(behind), await start(behind)];
+    for (const gateway of [one, other]) await join(gateway);
     isHeld = true;
-    await items().updateOne({ _id: entering }, { $set: { user: "u" } });
+    await items().updateOne({ _id: subject }, { $set: { user: "u" } });
     let client: Subscriber;
     // Who comes soon after others is given what those were.
-    do {
-      client = await join(other);
-      await client.ready();
-    } while (!client.rows.has(JSON.stringify(entering)));
-    await client.reconnect(one?.websocketUrl);
+    do client = await join(other);
+    while (!client.rows.has(key));
+    await client.reconnect(one.websocketUrl);
     // It waits for the stream. Did it not, it would be ready long before that.
     await Promise.race([client.ready(), sleep(1_000)]);
-    await items().updateOne({ _id: entering }, { $set: { user: "other" } });
-    stream.open();
+    await items().updateOne({ _id: subject }, { $set: { user: "other" } });
     isHeld = false;
+    stream.open();
     await items().insertOne({ _id: "later", user: "u" });
-    await client.until((rows) => rows.has('"later"') && !rows.has(JSON.stringify(entering)));
+    await client.until((rows) => rows.has('"later"') && !rows.has(key));
     expect(client.faults).to.deep.equal([]);
   });
 });
