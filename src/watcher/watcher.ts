@@ -3,11 +3,11 @@ import { type Database, notAReplicaSet } from "../database.js";
 import { DatabaseUnreachableError, TailgateError } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { Metrics } from "../metrics.js";
-import { formatPosition, ordinals } from "../position.js";
+import { ordinals } from "../position.js";
 import { createBackoff, sleep, turnOfTheEventLoop, unlessAborted, untilDone } from "../retry.js";
 import { once, type Service } from "../service.js";
 import type { Bookmarks } from "./bookmarks.js";
-import { changeOf, type StreamEvent, timeOf, timeOfToken } from "./change.js";
+import { changeOf, type StreamEvent, timeOf } from "./change.js";
 import {
   DatabaseReplacedError,
   HistoryLostError,
@@ -22,6 +22,7 @@ import type { Oplog } from "./oplog.js";
 import { createPatience } from "./patience.js";
 import { createPositions } from "./positions.js";
 import type { RawEvent } from "./raw-event.js";
+import { Refill } from "./refill.js";
 import { createResumePoint } from "./resume-point.js";
 import {
   normalSilenceMilliseconds,
@@ -34,9 +35,6 @@ import {
 
 /** Longer than the server holds back an empty batch: something is wrong, though perhaps not for long. */
 const lateMilliseconds = 4_000;
-/** How much history is read again at the start, and how long that may hold the start up. */
-const refillSeconds = 60;
-const refillMilliseconds = 10_000;
 const largestBatch = 1_000;
 const smallestBatch = 10;
 /** The server's code for "The $changeStream stage is only supported on replica sets". */
@@ -115,10 +113,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
   let mayBeReplaced = false;
   /** No event has come, and the time at which the stream began has not been tried instead of a token. */
   let mayBeginAtTime = true;
-  /** Where the history that is read again at the start begins, unless the oplog is shorter. */
-  let refillFrom: Timestamp | undefined;
-  let refillUntil = "";
-  let startedAt = performance.now();
+  const refill = new Refill({ database, oplog, signal: stopping.signal });
   let batchSize = largestBatch;
   const patience = createPatience(normalSilenceMilliseconds, database.client.options.socketTimeoutMS);
   let lastBatchAt = performance.now();
@@ -146,7 +141,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       lastBatchAt = performance.now();
       trouble = undefined;
       if (!batch.isOpening) healthy();
-      if (isRefilled(batch)) opened();
+      if (refill.isOver(batch, head)) opened();
       // The size is that of the opening: to have larger ones again, the stream is reopened where it stands.
       if (batchSize >= openedWith * 8 && !assemble.incomplete && resume.token !== undefined) return;
     }
@@ -174,7 +169,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
     if (resume.token !== undefined) return { startAfter: resume.token };
     const { seconds, increment, ordinal } = position.settled;
     const isKnown = seconds > 0 && hasDispatched && !lost;
-    const at = isKnown ? new Timestamp({ t: seconds, i: increment }) : (refillFrom ?? (await currentTime()));
+    const at = isKnown ? new Timestamp({ t: seconds, i: increment }) : (refill.from ?? (await refill.currentTime()));
     position.begin(timeOf(at), isKnown ? ordinal : 0);
     return { startAtOperationTime: at };
   }
@@ -189,11 +184,6 @@ export function createWatcher(options: WatcherOptions): Watcher {
     } else if (token !== undefined) {
       bookmarks.add({ place: { ...timeOf(time), ordinal: ordinals.before }, token });
     }
-  }
-
-  async function currentTime(): Promise<Timestamp> {
-    const { operationTime } = await unlessAborted(db.command({ hello: 1 }), stopping.signal);
-    return operationTime as Timestamp;
   }
 
   async function dispatch(batch: RawBatch): Promise<void> {
@@ -252,16 +242,6 @@ export function createWatcher(options: WatcherOptions): Watcher {
     log.error({ err: error }, "document not decoded");
   }
 
-  /** A start is over when the newest history has been read again, or takes too long. */
-  function isRefilled(batch: RawBatch): boolean {
-    if (refillFrom === undefined || performance.now() - startedAt > refillMilliseconds) return true;
-    if (head !== undefined && head >= refillUntil) return true;
-    // SecantusDB sends an empty batch also where there is more to read, and says by its token how far that has come.
-    const time = database.support.isMongodb ? undefined : timeOfToken(batch.token);
-    const isBehind = time !== undefined && formatPosition({ ...time, ordinal: 0, tag: database.tag }) < refillUntil;
-    return !batch.isOpening && batch.events.length === 0 && !isBehind;
-  }
-
   /** That a stream opens shows no health yet: one that opens and then always fails must be retried ever more slowly. */
   function healthy(): void {
     backoff.reset();
@@ -282,9 +262,9 @@ export function createWatcher(options: WatcherOptions): Watcher {
 
   async function recover(error: unknown, failed: (error: unknown) => void): Promise<void> {
     const recovery = recoveryFrom(error);
-    if (recovery === "new-epoch" && !hasDispatched && refillFrom !== undefined) {
+    if (recovery === "new-epoch" && !hasDispatched && refill.from !== undefined) {
       // Nobody has seen anything yet, so nothing is lost: the oplog is merely shorter than the history could be.
-      refillFrom = undefined;
+      refill.giveUp();
       return;
     }
     mayBeReplaced = hasDispatched;
@@ -298,7 +278,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       mayBeginAtTime = false;
     } else if (recovery === "new-epoch") {
       resume.forget();
-      refillFrom = undefined;
+      refill.giveUp();
       lost = true;
       bookmarks.forgetAll();
       mayBeginAtTime = true;
@@ -308,26 +288,6 @@ export function createWatcher(options: WatcherOptions): Watcher {
     }
     if (recovery === "wait") failed(error);
     await sleep(recovery === "wait" ? Math.max(5_000, backoff.next()) : backoff.next(), stopping.signal);
-  }
-
-  /** Clients that return after a restart are served from memory: the newest history is read again. */
-  async function beginRefill(): Promise<void> {
-    const now = await currentTime();
-    const from = new Timestamp({ t: timeOf(now).seconds - refillSeconds, i: 1 });
-    const first = database.support.isMongodb ? await firstEntryIfKnown() : undefined;
-    refillFrom = first?.greaterThan(from) ? first : from;
-    refillUntil = formatPosition({ ...timeOf(now), ordinal: ordinals.before, tag: database.tag });
-    startedAt = performance.now();
-  }
-
-  /** MongoDB's own server says by itself where its oplog is shorter than that. */
-  async function firstEntryIfKnown(): Promise<Timestamp | undefined> {
-    try {
-      return await unlessAborted(oplog.firstEntry(), stopping.signal);
-    } catch (error) {
-      if (stopping.signal.aborted || recoveryFrom(error) === "resume") throw error;
-      return undefined;
-    }
   }
 
   return {
@@ -346,7 +306,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
       const timeout = AbortSignal.any([signal, AbortSignal.timeout(options.startTimeoutMilliseconds ?? 30_000)]);
       try {
         // A connection that breaks at this moment is no reason not to start.
-        await untilDone(beginRefill, {
+        await untilDone(() => refill.begin(), {
           signal: timeout,
           mayPass: (error) => recoveryFromRead(error) === "resume",
           failed: (error) => log.warn({ err: error }, "the database's time not read yet"),
