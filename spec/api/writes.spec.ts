@@ -257,13 +257,20 @@ describe("writes by the API", () => {
     const write = async (method: string, path: string, body?: object): Promise<void> => {
       positions.push((await send(method, path, body)).headers.get("tailgate-position"));
     };
+    // What the spec before wrote may still be on its way, and SecantusDB may show an update as the document was later.
+    const told = async (wanted: string): Promise<Record<string, unknown> | undefined> =>
+      (
+        await plain.until(({ operation, data }) => {
+          const isOurs = Array.isArray(data) ? data.includes("s") : (data as { id?: unknown }).id === "s";
+          return isOurs && operation === wanted;
+        })
+      ).at(-1);
     await write("POST", "things", { id: "s", n: 1 });
-    // The deletes of the spec before may still be on their way.
-    const added = await plain.until(({ operation }) => operation === "insert");
-    expect(added.at(-1)).to.deep.equal({ interface: "things", operation: "insert", data: { id: "s", n: 1 } });
+    expect((await told("insert"))?.data).to.deep.equal({ id: "s", n: 1 });
     await write("PATCH", "things/s", { n: 2 });
+    expect((await told("update"))?.data).to.deep.equal({ id: "s", n: 2 });
     await write("DELETE", "things/s");
-    expect((await plain.take(2)).map((message) => message.operation)).to.deep.equal(["update", "delete"]);
+    await told("delete");
     await subscriber.until((rows) => !rows.has('"s"'));
     const changes = subscriber.client.received.filter(({ operation }) => operation !== undefined).slice(-3);
     expect(changes.map(({ operation }) => operation)).to.deep.equal(["insert", "update", "delete"]);
