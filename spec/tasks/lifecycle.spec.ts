@@ -254,7 +254,8 @@ describe("a task", () => {
     const task = await end;
     expect(task).to.include({ state: "complete" });
     expect(task.progress).to.deep.equal({ done: task.result, of: 0 });
-    expect(slowest).to.be.below(1000);
+    // Without a bound it takes three seconds and more.
+    expect(slowest).to.be.below(2000);
   });
 
   it("does not fail for a progress that can't be shown, and keeps numbers from 0 to 1", async () => {
